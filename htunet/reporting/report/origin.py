@@ -30,6 +30,18 @@ OWN_LICENCES = {
 }
 
 
+def collect_origin(study: Study) -> dict[str, tuple[Any, ...]]:
+    """The fields of ``ReportContent`` about where the results come from, by their names."""
+    return {
+        "plans": tuple(collect_plans(study)),
+        "planning_warnings": tuple(collect_planning_warnings(study)),
+        "datasets": tuple(collect_datasets(study)),
+        "weights": tuple(collect_weights(study)),
+        "versions": tuple(collect_versions(study)),
+        "commands": tuple(collect_commands(study)),
+    }
+
+
 def collect_plans(study: Study) -> list[Table]:
     """For each data set, plan and content of it the decisions and their reasons, as the runs were trained."""
     plans: dict[tuple[DatasetPaths, str], list[Mapping[str, Any]]] = {}
@@ -38,11 +50,21 @@ def collect_plans(study: Study) -> list[Table]:
             known = plans.setdefault((run.source.dataset, run.plan), [])
             if all(plan_differences(plan, other) for other in known):
                 known.append(plan)
-    return [
-        _plan_table(dataset, name, plan, f", content {number} of {len(known)}" if len(known) > 1 else "")
-        for (dataset, name), known in plans.items()
-        for number, plan in enumerate(known, start=1)
-    ]
+    tables = []
+    for (dataset, name), known in plans.items():
+        for number, plan in enumerate(known, start=1):
+            which = f", content {number} of {len(known)}" if len(known) > 1 else ""
+            reasons = _reasons(dataset, name, plan)
+            rows = [(words(key.replace("_", " "), strong=True), words(value_text(value)), words(reasons.get(key, "")))
+                    for key, value in plan.items() if key not in NOT_DECISIONS]  # fmt: skip
+            table = Table(
+                id=f"plan-{dataset.name}-{name}{which}".replace(", ", "-").replace(" ", "-"),
+                title=f"{dataset.unique_name}, plan {name}{which}",
+                columns=word_columns("Decision", "Value", "Reason"),
+                rows=tuple(rows),
+            )
+            tables.append(table)
+    return tables
 
 
 def collect_planning_warnings(study: Study) -> Iterator[DatasetFacts]:
@@ -51,19 +73,6 @@ def collect_planning_warnings(study: Study) -> Iterator[DatasetFacts]:
         if found := planning_warnings(dataset, plan):
             title = f"{counted(len(found), 'warning')} about {dataset.unique_name}, plan {plan}"
             yield DatasetFacts(title=title, rows=tuple((str(n), text) for n, text in enumerate(found, start=1)))
-
-
-def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any], which: str) -> Table:
-    reasons = _reasons(dataset, name, plan)
-    decisions = [key for key in plan if key not in NOT_DECISIONS]
-    rows = [(words(key.replace("_", " "), strong=True), words(value_text(plan[key])), words(reasons.get(key, "")))
-            for key in decisions]  # fmt: skip
-    return Table(
-        id=f"plan-{dataset.name}-{name}{which}".replace(", ", "-").replace(" ", "-"),
-        title=f"{dataset.unique_name}, plan {name}{which}",
-        columns=word_columns("Decision", "Value", "Reason"),
-        rows=tuple(rows),
-    )
 
 
 def _reasons(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> dict[str, str]:
@@ -164,12 +173,8 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
 def _conversion(dataset: DatasetPaths) -> list[str]:
     """As it was typed, where that is recorded."""
     name = dataset.unique_name
-    if dataset.is_own:
-        guess = (
-            f"# How {name} was converted is not recorded: htunet_convert --images IMAGES --masks MASKS --name {name}"
-        )
-    else:
-        guess = f"htunet_convert {name} SOURCE"
+    unknown = f"# How {name} was converted is not recorded: htunet_convert --images IMAGES --masks MASKS --name {name}"
+    guess = unknown if dataset.is_own else f"htunet_convert {name} SOURCE"
     return recorded_commands(dataset.conversion_json) or [guess]
 
 

@@ -97,10 +97,5 @@ def chart(training: Training) -> dict[str, object]:
         ]
         curves.append({"style": LINES[curve.name], "places": places})
     frame = {"left": LEFT, "right": width - RIGHT, "top": TOP, "bottom": height - BOTTOM}
-    about = {
-        "title": training.title,
-        "note": training.note,
-        "last": f"{last:g}",
-        "highest": f"{float(f'{highest:.2g}'):g}",
-    }
-    return {**about, **frame, "width": width, "height": height, "curves": curves}
+    axes = {"last": f"{last:g}", "highest": f"{float(f'{highest:.2g}'):g}", "width": width, "height": height}
+    return {"title": training.title, "note": training.note, **axes, **frame, "curves": curves}

@@ -1,7 +1,6 @@
 """The tables of the page: results beside the paper's, by lesion size, by class, and who is better than whom."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,15 @@ from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, SEGMENTATION, PrintedEstimate, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate
 from htunet.reporting.tables.paper_tables import zero_shot_row
-from htunet.reporting.tables.rows import (
-    count_heading,
-    parameters_text,
-    printed_metrics,
-    row_notes,
-    value_cells,
-    value_columns,
-)
+from htunet.reporting.tables.rows import page_table, value_cells
 from htunet.reporting.tables.write import (
+    DASH,
     Column,
     Table,
     TableCell,
+    number_cell,
     number_columns,
     word_columns,
     words,
@@ -34,14 +28,15 @@ Entry = Mapping[str, Any]
 DICE = METRICS["dice"]
 MOST_COMPARISONS = 300
 """Rows of the table of comparisons; a browser sorts them at once."""
-NO_VALUE = "\u2013"
-"""A dash as long as a value."""
-NOTHING = TableCell(text=NO_VALUE)
 
 
 def page_tables(study: Study) -> tuple[Table, ...]:
     """All tables that have rows."""
-    tables = [*(_results(study, kind) for kind in KINDS), _by_size(study), _by_class(study), _comparisons(study)]
+    results = [
+        page_table([(one.short_dataset, one.name, one.rows[kind.name]) for one in study.of_kind(kind)], kind)
+        for kind in KINDS
+    ]
+    tables = [*results, _by_size(study), _by_class(study), _comparisons(study)]
     return tuple(table for table in (*tables, _zero_shot(study)) if table.rows)
 
 
@@ -49,81 +44,10 @@ def _overview() -> list[Metric]:
     return mask_metrics((Level.OVERVIEW,), millimetres=False)
 
 
-def number(value: float | None, text: str = "{:,}") -> TableCell:
-    """A cell with a plain number in the format ``text``."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    return TableCell(text=text.format(value), value=float(value))
-
-
 def _estimate(entry: Entry | None, metric: Metric) -> TableCell:
     found = PrintedEstimate.of(entry or {}, metric)
-    text = NO_VALUE if found.mean is None else found.text()
+    text = DASH if found.mean is None else found.text()
     return TableCell(text=text, value=found.mean, below=interval_text(found.low, found.high))
-
-
-def _results(study: Study, kind: TableKind) -> Table:
-    members = [method.rows[kind.name] for method in study.of_kind(kind)]
-    printed = printed_metrics(members, kind)
-    excluded = any(metric.leaves_out for metric, _ in printed)
-    counts = number_columns(count_heading(kind), *["Excluded"] * excluded, "Seeds", "Trained")
-    columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
-    rows = []
-    for method, row in zip(study.of_kind(kind), members, strict=True):
-        n_cases, n_missed, n_excluded = row.tested.n_cases, row.tested.n_missed, row.tested.n_excluded
-        rows.append(
-            (
-                words(method.short_dataset),
-                words(method.name, strong=True),
-                *value_cells(row, printed, missing=NO_VALUE, below=True),
-                number(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")),
-                *[number(n_excluded / n_cases, f"{n_excluded} / {n_cases}")] * excluded,
-                TableCell(text=", ".join(map(str, row.seeds)) or NO_VALUE, value=len(row.seeds)),
-                number(row.trainable_parameters, parameters_text(row)),
-                words("; ".join(row.marks)),
-            )
-        )
-    return Table(
-        id=kind.name,
-        title=f"{kind.name.capitalize()}: all test cases",
-        columns=columns,
-        rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
-        notes=(
-            "Bold: the best method of each data set"
-            f"{', of distances in pixels for each input size' * (kind is SEGMENTATION)}. "
-            "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known). "
-            "Trained: number of parameters that were trained.",
-            *row_notes(members, kind),
-        ),
-    )
-
-
-def _with_best(
-    columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]], sizes: Sequence[tuple[int, ...]]
-) -> list[tuple[TableCell, ...]]:
-    """The rows with the best value of each data set and metric strong, where there are several methods.
-
-    Pixels of inputs of different ``sizes`` are different units: of each size there is a best one.
-    """
-    keys = [[(row[0].text, place, size if column.unit == "px" else ()) for place, column in enumerate(columns)]
-            for row, size in zip(rows, sizes, strict=True)]  # fmt: skip
-    values: dict[tuple[Any, ...], list[Any]] = {}
-    for row, own in zip(rows, keys, strict=True):
-        for column, cell, key in zip(columns, row, own, strict=True):
-            if column.better and cell.value is not None:
-                values.setdefault(key, []).append(cell.value)
-    best = {
-        key: (max if columns[key[1]].better == "higher" else min)(found)
-        for key, found in values.items()
-        if len(found) > 1
-    }
-    return [
-        tuple(
-            replace(cell, strong=True) if cell.value is not None and cell.value == best.get(key) else cell
-            for cell, key in zip(row, own, strict=True)
-        )
-        for row, own in zip(rows, keys, strict=True)
-    ]
 
 
 def _by_size(study: Study) -> Table:
@@ -140,7 +64,7 @@ def _by_size(study: Study) -> Table:
             gap = DICE.scale * (max(means) - min(means)) if len(means) > 1 else None
             cells = [cell for entry in entries for cell in (_estimate(entry, DICE), _missed(entry))]
             dataset = words(method.short_dataset)
-            rows.append((dataset, words(name, strong=True), *cells, number(gap, "{:.1f}")))
+            rows.append((dataset, words(name, strong=True), *cells, number_cell(gap, "{:.1f}")))
     sizes = [text for tercile in TERCILES for text in (f"{tercile.capitalize()}: {DICE.heading}", "missed")]
     return Table(
         id="by_size",
@@ -156,7 +80,7 @@ def _by_size(study: Study) -> Table:
 
 def _missed(entry: Entry | None) -> TableCell:
     if not entry or entry.get("n_missed") is None:
-        return NOTHING
+        return number_cell(None)
     missed, total = int(entry["n_missed"]), int(entry["n_predictions"])
     return TableCell(text=f"{missed} / {total}", value=missed / total)
 
@@ -178,7 +102,7 @@ def _by_class(study: Study) -> Table:
                 words(name),
                 *(_estimate(entry, metric) for entry, metric in zip(entries, shown, strict=True)),
                 _missed(dice),
-                number(next((entry["n_cases"] for entry in entries if entry), None)),
+                number_cell(next((entry["n_cases"] for entry in entries if entry), None)),
             )
         )
     values = (Column(label=metric.label, unit=metric.unit, better=metric.better, numeric=True) for metric in shown)
@@ -215,10 +139,10 @@ def _comparisons(study: Study) -> Table:
                     words(f"{metric.label} {metric.unit}"),
                     words(str(entry["a"]), strong=entry["favours"] == entry["a"]),
                     words(str(entry["b"]), strong=entry["favours"] == entry["b"]),
-                    replace(number(difference, "{:+.2f}"), below=interval),
-                    number(entry["rank_biserial"], "{:+.2f}"),
-                    number(p, p_text(p)),
-                    words(str(entry["favours"]) or NO_VALUE),
+                    replace(number_cell(difference, "{:+.2f}"), below=interval),
+                    number_cell(entry["rank_biserial"], "{:+.2f}"),
+                    number_cell(p, p_text(p)),
+                    words(str(entry["favours"]) or DASH),
                 )
             )
     return Table(
@@ -256,12 +180,12 @@ def _zero_shot(study: Study) -> Table:
     for content, row in zip(study.zero_shot, found_rows, strict=True):
         found = content["zero_shot"]
         cells = [words(DatasetPaths(row.dataset).unique_name), words(row.method, strong=True)]
-        cells += value_cells(row, [(metric, beside) for metric in metrics], missing=NO_VALUE, below=True)
+        cells += value_cells(row, [(metric, beside) for metric in metrics], missing=DASH, below=True)
         best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
         cells += [
-            number(found["n_cases"]),
+            number_cell(found["n_cases"]),
             words(f"{best['text']} ({best['class']})"),
-            number(None if best["auc"] is None else 100 * best["auc"], "{:.1f}"),
+            number_cell(None if best["auc"] is None else 100 * best["auc"], "{:.1f}"),
             words("; ".join(row.marks)),
         ]
         rows.append(tuple(cells))

@@ -1,6 +1,6 @@
 """Everything that a page is made from: the methods of a study with their runs, the case table and its statistics."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -143,7 +143,9 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     raw, unreadable, progress, notes = {}, {}, {}, []
     for run in dict.fromkeys(run.source for run in runs):
         try:
-            progress[run] = tuple(_curves(run))
+            numbers = read_numbers(run.progress_csv, [*COLUMNS])
+            progress[run] = tuple(ChartCurve(name=name, points=_points(numbers[column]))
+                                  for column, name in COLUMNS.items())  # fmt: skip
         except HtunetError as error:
             notes.append(f"No training curve: {error}")
     for dataset in dict.fromkeys(dataset for run in runs for dataset in (run.dataset, run.source.dataset)):
@@ -166,16 +168,8 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     )
 
 
-def _curves(run: RunPaths) -> Iterator[ChartCurve]:
-    found = read_numbers(run.progress_csv, [*COLUMNS])
-    for column, name in COLUMNS.items():
-        points = [(epoch + 1, value) for epoch, value in found[column].items()]
-        yield ChartCurve(name=name, points=tuple(_thinned(points)))
-
-
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most ``MOST_POINTS``, the first and the last among them."""
-    if len(points) <= MOST_POINTS:
-        return list(points)
-    step = (len(points) - 1) / (MOST_POINTS - 1)
-    return [points[round(place * step)] for place in range(MOST_POINTS)]
+def _points(values: Mapping[int, float]) -> tuple[tuple[float, float], ...]:
+    """(epoch from 1, value) of at most ``MOST_POINTS`` epochs, the first and the last among them."""
+    points = [(epoch + 1, value) for epoch, value in values.items()]
+    step = max(1.0, (len(points) - 1) / (MOST_POINTS - 1))
+    return tuple(points[round(place * step)] for place in range(min(len(points), MOST_POINTS)))

@@ -15,6 +15,7 @@ from htunet.reporting.tables.paper_layouts import Line, PaperTable
 from htunet.reporting.tables.paper_tables import AVERAGE, Cell
 from htunet.reporting.tables.rows import metric_notes, parameters_text, with_explanation
 from htunet.reporting.tables.write import (
+    DASH,
     Column,
     Table,
     TableCell,
@@ -30,8 +31,6 @@ from htunet.reporting.tables.write import (
     write_files,
 )
 
-MISSING = "\u2013"
-"""A dash as long as a value, where there is none."""
 SIDE_BY_SIDE, MOST_COLUMNS = 3, 14
 """Data sets beside each other, as the paper has them, and columns of metrics: where these are more, fewer data sets."""
 EXCLUDED = "Excluded"
@@ -43,7 +42,7 @@ COLUMNS = (
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
     "Mean over the predictions of all runs (of classes: over the runs) ± standard deviation of the seeds' means, at "
-    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet, "
+    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {DASH}: no run yet, "
     "or no value."
 )
 
@@ -108,10 +107,10 @@ def printed_parts(
         for _, metrics in columns_of[dataset]:
             cell = at[line, dataset, metrics[0]]
             if len(metrics) > 1:  # the count belongs to several metrics
-                yield words(str(cell.n_excluded) if cell.n_cases else MISSING)
+                yield words(str(cell.n_excluded) if cell.n_cases else DASH)
                 continue
             yield TableCell(
-                text=MISSING if cell.estimate.mean is None else cell.text,
+                text=DASH if cell.estimate.mean is None else cell.text,
                 rank=cell.rank,
                 marks="".join(sorted(letter[mark] for mark in cell.marks)),
                 after="" if cell.paper is None else f" ({cell.paper:.2f})",

@@ -18,6 +18,7 @@ from htunet.paths import DATASET_NAME, DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.write import (
+    DASH,
     Column,
     Table,
     TableCell,
@@ -26,6 +27,7 @@ from htunet.reporting.tables.write import (
     as_markdown,
     data_table,
     metric_column,
+    number_cell,
     number_columns,
     word_columns,
     words,
@@ -225,14 +227,6 @@ def _over_runs(
     )
 
 
-def _have_unlike_folds(members: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the seeds were tested on unlike folds."""
-    folds: dict[Any, set[Any]] = {}
-    for own in members:
-        folds.setdefault(own.get("seed"), set()).add(own["fold"])
-    return any(found != next(iter(folds.values())) for found in folds.values())
-
-
 def _weighted_mean(known: Sequence[PrintedEstimate]) -> float:
     sizes = [one.n_used or 1 for one in known]
     return statistics.fmean([one.mean or 0.0 for one in known], sizes if len(set(sizes)) > 1 else None)
@@ -278,7 +272,8 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     source = weights.get("source")
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
-    n_seeds, own_data = len({own["seed"] for own in members}), other_images == paper.OTHER
+    seeds, own_data = {own["seed"] for own in members}, other_images == paper.OTHER
+    unlike_folds = len({frozenset(own["fold"] for own in members if own["seed"] == seed) for seed in seeds}) > 1
     candidates = {
         f"{percent(first.get('ratio') or 1)} of the training images": first.get("ratio") is not None,
         **_across_marks(first),
@@ -290,7 +285,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],
-        "seeds of unlike folds, so that their deviation is one of images, too": _have_unlike_folds(members),
+        "seeds of unlike folds, so that their deviation is one of images, too": unlike_folds,
     }
     if own_data:
         candidates[f"{_span(epochs)} epoch{'s' * (epochs != {1})}"] = epochs != {paper.EPOCHS}
@@ -298,7 +293,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         candidates |= {
             f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs": min(epochs) < paper.EPOCHS,
             f"more than the paper's {paper.EPOCHS}: {_span(epochs)} epochs": max(epochs) > paper.EPOCHS,
-            f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
+            f"{len(seeds)} of the paper's {paper.SEEDS} seeds": len(seeds) < paper.SEEDS,
         }
     return [mark for mark, applies in candidates.items() if applies] + ending
 
@@ -347,12 +342,11 @@ def parameters_text(row: Row) -> str:
 
 def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
     """For CSV: one line a row, every value in full precision with its standard deviation, and the paper's."""
-    counts = ("n_missed", "n_excluded") if kind is SEGMENTATION else ("positive",)
-    policy = ("policy",) if kind is SEGMENTATION else ()
+    counts = ("n_missed", "n_excluded", "policy") if kind is SEGMENTATION else ("positive",)
     theirs = {name: METRICS[name].paper if METRICS[name].leaves_out else name
               for name in METRICS if any(name in row.paper for row in rows)}  # fmt: skip
     names = [
-        *("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *counts, *policy),
+        *("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *counts),
         *("trainable_parameters", *(f"{name}{end}" for name in kind.metrics() for end in ("", "_std"))),
         *(f"paper_{column}" for column in theirs.values()),
         "configuration",
@@ -436,6 +430,74 @@ def value_cells(
         cells.append(TableCell(text=text, value=found.mean, below=interval))
         cells += [TableCell(text=missing if theirs is None else f"{theirs:.2f}", value=theirs)] * beside
     return cells
+
+
+def page_table(named: Sequence[tuple[str, str, Row]], kind: TableKind) -> Table:
+    """For the page: one table of all data sets. ``named``: the short name of its data set and its method's, and a row.
+
+    Below each value is its interval.
+    """
+    members = [row for _, _, row in named]
+    printed = printed_metrics(members, kind)
+    excluded = any(metric.leaves_out for metric, _ in printed)
+    counts = number_columns(count_heading(kind), *["Excluded"] * excluded, "Seeds", "Trained")
+    columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
+    rows = []
+    for dataset, method, row in named:
+        n_cases, n_missed, n_excluded = row.tested.n_cases, row.tested.n_missed, row.tested.n_excluded
+        rows.append(
+            (
+                words(dataset),
+                words(method, strong=True),
+                *value_cells(row, printed, missing=DASH, below=True),
+                number_cell(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")),
+                *[number_cell(n_excluded / n_cases, f"{n_excluded} / {n_cases}")] * excluded,
+                TableCell(text=", ".join(map(str, row.seeds)) or DASH, value=len(row.seeds)),
+                number_cell(row.trainable_parameters, parameters_text(row)),
+                words("; ".join(row.marks)),
+            )
+        )
+    return Table(
+        id=kind.name,
+        title=f"{kind.name.capitalize()}: all test cases",
+        columns=columns,
+        rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
+        notes=(
+            "Bold: the best method of each data set"
+            f"{', of distances in pixels for each input size' * (kind is SEGMENTATION)}. "
+            "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known). "
+            "Trained: number of parameters that were trained.",
+            *row_notes(members, kind),
+        ),
+    )
+
+
+def _with_best(
+    columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]], sizes: Sequence[tuple[int, ...]]
+) -> list[tuple[TableCell, ...]]:
+    """The rows with the best value of each data set and metric strong, where there are several methods.
+
+    Pixels of inputs of different ``sizes`` are different units: of each size there is a best one.
+    """
+    keys = [[(row[0].text, place, size if column.unit == "px" else ()) for place, column in enumerate(columns)]
+            for row, size in zip(rows, sizes, strict=True)]  # fmt: skip
+    values: dict[tuple[Any, ...], list[Any]] = {}
+    for row, own in zip(rows, keys, strict=True):
+        for column, cell, key in zip(columns, row, own, strict=True):
+            if column.better and cell.value is not None:
+                values.setdefault(key, []).append(cell.value)
+    best = {
+        key: (max if columns[key[1]].better == "higher" else min)(found)
+        for key, found in values.items()
+        if len(found) > 1
+    }
+    return [
+        tuple(
+            replace(cell, strong=True) if cell.value is not None and cell.value == best.get(key) else cell
+            for cell, key in zip(row, own, strict=True)
+        )
+        for row, own in zip(rows, keys, strict=True)
+    ]
 
 
 def name_of(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ LATEX_SPECIAL = {
 }
 UNUSUAL = re.compile(r"[^\x00-\u024f\u2013-\u2026]")
 """Characters that pdfLaTeX stops at, or that its fonts lack: those of other scripts, and signs such as the Greek mu."""
+DASH = "\u2013"
+"""Where there is no value, as long as one."""
 TERMINAL = 120
 """Characters of a note in one line."""
 TEMPLATES = Path(__file__).parents[1] / "report"
@@ -104,6 +107,13 @@ class TableCell:
 def words(text: str, *, strong: bool = False) -> TableCell:
     """A cell with text, printed on one line."""
     return TableCell(text=" ".join(text.splitlines()), value=text, strong=strong)
+
+
+def number_cell(value: float | None, text: str = "{:,}") -> TableCell:
+    """A cell with a number that is no metric, in the format ``text``."""
+    if value is None or math.isnan(value):
+        return TableCell(text=DASH)
+    return TableCell(text=text.format(value), value=float(value))
 
 
 @dataclass(frozen=True, kw_only=True)

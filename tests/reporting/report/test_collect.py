@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from builders.run import build_dataset
 
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.report.collect import collect
+from htunet.reporting.report.collect import collect, collect_class_pictures
 from htunet.reporting.report.content import ReportContent
 from htunet.reporting.report.page import render
 from htunet.reporting.report.study_results import Terms, study_of
@@ -363,3 +366,15 @@ def test_classifications_by_sentences_have_a_table_with_the_best_sentence_and_th
     ]
     assert table.rows[0][2].below == "[50.00, 70.00]"
     assert not any(one.id == "zero_shot" for one in report_of(masks("CLIP", [0.6])).tables)
+
+
+@pytest.mark.parametrize(("folds", "end"), [(1, "(plan paper, task cls)"), (5, ", the first of 5 runs alone")])
+def test_the_curves_of_one_fold_are_not_taken_for_those_of_all(home: Path, folds: int, end: str) -> None:
+    first = RunPaths(DatasetPaths("Dataset503_BUSI"), "ClassificationTrainer", "paper", "UNet", 0, 1)
+    first.classification_png.parent.mkdir(parents=True)
+    first.classification_png.write_bytes(b"png")
+    method = SimpleNamespace(shown={replace(first, fold=fold): {} for fold in range(folds)})
+    study: Any = SimpleNamespace(methods=[method])
+    (found,) = collect_class_pictures(study)
+    assert found.title.startswith("BUSI UNet fold0 seed1")
+    assert found.title.endswith(end)
