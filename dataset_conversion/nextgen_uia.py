@@ -521,6 +521,5 @@ def _convert_captions(folder: Path, facts: SourceFacts, options: Options) -> Con
     ours = paths.captions_json.exists() and FROM_RELEASE in read_object(paths.captions_json).get("notes", [])
     if reason := _left_alone(paths, "", ours=ours):
         return reason
-    reading = Reading(texts=(), notes=[FROM_RELEASE])
-    reading.texts = read_table(table, reading)
-    return convert_captions(folder, replace(facts, expected={}), reading, replace(options, fit_masks=False))
+    reading, facts = Reading(notes=[FROM_RELEASE]), replace(facts, expected={})
+    return convert_captions(folder, facts, read_table(table, reading), reading, replace(options, fit_masks=False))

@@ -26,6 +26,7 @@ TASK_OF_TRAINER = {
     "SegmentationClassificationTrainer": "seg+cls",
 }
 """What is learnt, by the name of the trainer that a run's folder begins with."""
+TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
 FINETUNING, SHUFFLED = "finetuning", "__shuffled"
 """The folder of the results in which fine-tunings on captions lie, and what marks their controls."""
 LONGEST_NAME = 200

@@ -72,18 +72,13 @@ def clean_caption(text: str) -> str:
     'Fig. 1 3: <5mm "cyst" in vivo with fine walls.'
     """
     for _ in range(PASSES):
-        cleaned = _clean_once(text)
-        if cleaned == text:
+        before, text = text, unicodedata.normalize("NFKC", TAG.sub(" ", html.unescape(text)))
+        text = EMPTY_BRACKETS.sub(" ", " ".join(text.translate(_TABLE).split()))
+        text = BETWEEN_CJK.sub("", " ".join(text.split()))
+        text = AROUND_PUNCTUATION.sub("", text).strip()
+        if text == before:
             break
-        text = cleaned
     return text
-
-
-def _clean_once(text: str) -> str:
-    text = unicodedata.normalize("NFKC", TAG.sub(" ", html.unescape(text)))
-    text = EMPTY_BRACKETS.sub(" ", " ".join(text.translate(_TABLE).split()))
-    text = BETWEEN_CJK.sub("", " ".join(text.split()))
-    return AROUND_PUNCTUATION.sub("", text).strip()
 
 
 def is_too_short(caption: str) -> bool:

@@ -40,10 +40,8 @@ class Text:
 
 @dataclass
 class Reading:
-    """The texts of a download, and what is counted while they are read; reading them fills ``found`` and the others."""
+    """What is counted and noted while the texts of a download are read."""
 
-    texts: Iterable[Text | Excluded]
-    """Read once, in order; a text that cannot be used is an Excluded."""
     found: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
     """Reason to texts that the data set holds and this one is not about; too many to be named one by one."""
@@ -51,10 +49,17 @@ class Reading:
 
 
 def convert_captions(
-    source: Path, facts: SourceFacts, reading: Reading, options: Options, *, min_side: int = 0
+    source: Path,
+    facts: SourceFacts,
+    texts: Iterable[Text | Excluded],
+    reading: Reading,
+    options: Options,
+    *,
+    min_side: int = 0,
 ) -> ConversionReport:
     """Clean the texts, find their images below ``source``, and write the caption raw folder of ``facts.dataset``.
 
+    ``texts`` are read once, in order; a text that cannot be used is an Excluded, and ``reading`` fills meanwhile.
     An image whose shorter side is below ``min_side`` pixels is excluded; ``options.min_side`` overrides it. The raw
     folder is replaced when everything has been written, and stays as it was on any error. Raises UsageError for a side
     below 0, HtunetError where no pair is left.
@@ -64,9 +69,9 @@ def convert_captions(
     least = min_side if options.min_side is None else options.min_side
     paths = DatasetPaths(facts.dataset)
     with raw_folder(paths) as (folder, replaced):
-        texts, excluded = _sift(reading.texts)
-        with find_images(source, {base_name(text.image) for text in texts}) as images:
-            jobs, without = _jobs(texts, images, least)
+        kept, excluded = _sift(texts)
+        with find_images(source, {base_name(text.image) for text in kept}) as images:
+            jobs, without = _jobs(kept, images, least)
             (folder / IMAGES).mkdir()
             outcomes = list(run_jobs(jobs, len(jobs), partial(write_pair, folder=folder), options.workers))
         pairs = [one for one in outcomes if isinstance(one, CaptionPair)]

@@ -74,7 +74,7 @@ def convert_curd(folder: Path, facts: SourceFacts, options: Options) -> Conversi
         raise UsageError("--translations and --translate exclude each other: take the table or the language model.")
     table = read_translations(options.translations) if options.translations else None
     model = LanguageModel(options.translate) if options.translate else None
-    reading = Reading(texts=())
+    reading = Reading()
     reports = list(read_reports(folder, reading))
     if table is not None:
         findings = defaultdict[str, set[str]](set)
@@ -93,8 +93,7 @@ def convert_curd(folder: Path, facts: SourceFacts, options: Options) -> Conversi
             replace(one, text=english.get(one.text, one.text)) if isinstance(one, CurdReport) else one
             for one in reports
         ]
-    reading.texts = _views(reports)
-    return convert_captions(folder, facts, reading, options)
+    return convert_captions(folder, facts, _views(reports), reading, options)
 
 
 CONVERTER = Converter(

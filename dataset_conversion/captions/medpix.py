@@ -67,17 +67,17 @@ LAYOUT = Layout(
 
 def convert_medpix(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``; raises HtunetError as ``convert_captions``, and when a whole file cannot be read."""
-    reading = Reading(texts=(), notes=[NO_ULTRASOUND])
+    reading = Reading(notes=[NO_ULTRASOUND])
     if (folder / DESCRIPTIONS).is_file():
         records = _records(folder / DESCRIPTIONS)
         reading.notes += _case_notes(folder, records)
-        reading.texts = read_records(((f"{DESCRIPTIONS}, entry {i}", one) for i, one in enumerate(records)), reading)
+        texts = read_records(((f"{DESCRIPTIONS}, entry {i}", one) for i, one in enumerate(records)), reading)
     elif files := split_files(folder):
-        reading.texts = read_records(_lines(files), reading)
+        texts = read_records(_lines(files), reading)
     else:
         facts = replace(facts, expected={})  # an artefact of others, whose size nobody has stated
-        reading.texts = read_table(folder / TABLE, reading)
-    return convert_captions(folder, facts, reading, options)
+        texts = read_table(folder / TABLE, reading)
+    return convert_captions(folder, facts, texts, reading, options)
 
 
 CONVERTER = Converter(facts=MEDPIX, layout=LAYOUT, run=convert_medpix, general=GENERAL, takes=frozenset({"min_side"}))

@@ -37,9 +37,8 @@ LAYOUT = Layout(
 
 def convert_phantom_captions(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``; each patient is a group. Raises HtunetError as ``convert_captions`` and for a broken line."""
-    reading = Reading(texts=())
-    reading.texts = read_texts(folder, reading)
-    return convert_captions(folder, facts, reading, options)
+    reading = Reading()
+    return convert_captions(folder, facts, read_texts(folder, reading), reading, options)
 
 
 CONVERTER = Converter(facts=PHANTOM_CAPTIONS, layout=LAYOUT, run=convert_phantom_captions, general=GENERAL)

@@ -62,9 +62,8 @@ LAYOUT = Layout(
 
 def convert_pmc_oa(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds the caption files; raises HtunetError as ``convert_captions``."""
-    reading = Reading(texts=())
-    reading.texts = read_texts(folder, reading)
-    return convert_captions(folder, facts, reading, options, min_side=MIN_SIDE)
+    reading = Reading()
+    return convert_captions(folder, facts, read_texts(folder, reading), reading, options, min_side=MIN_SIDE)
 
 
 CONVERTER = Converter(facts=PMC_OA, layout=LAYOUT, run=convert_pmc_oa, general=GENERAL, takes=frozenset({"min_side"}))

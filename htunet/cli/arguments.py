@@ -1,6 +1,5 @@
 """Turn a settings dataclass into command line options, and the options back into the dataclass."""
 
-import types
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import fields
@@ -19,7 +18,8 @@ def add_settings(parser: ArgumentParser, settings_class: type) -> None:
     """One ``--option`` per field; its name, type, default, choices and help have no other home."""
     hints = get_type_hints(settings_class)
     for field in fields(settings_class):
-        if hints[field.name] is bool:
+        hint = hints[field.name]
+        if hint is bool:
             parser.add_argument(option(field.name), action="store_true", help=field.metadata["help"])
             continue
         default = "" if field.default is None or "(default: " in field.metadata["help"] else " (default: %(default)s)"
@@ -28,7 +28,7 @@ def add_settings(parser: ArgumentParser, settings_class: type) -> None:
             *short,
             option(field.name),
             default=field.default,
-            type=_plain_type(hints[field.name]),
+            type=next(kind for kind in (*get_args(hint), hint) if kind is not type(None)),  # None is the default alone
             choices=field.metadata["choices"],
             help=field.metadata["help"] + default,
         )
@@ -84,10 +84,3 @@ def chosen_folds(folds: Sequence[int | str]) -> list[int | str]:
     if ALL_FOLDS in folds and len(folds) > 1:
         raise UsageError(f"--fold takes either numbers or {ALL_FOLDS}, got both.")
     return [] if ALL_FOLDS in folds else list(folds)
-
-
-def _plain_type(hint: Any) -> Any:  # noqa: ANN401
-    """``int | None`` is typed as int; None is only the default."""
-    if isinstance(hint, types.UnionType):
-        return next(member for member in get_args(hint) if member is not type(None))
-    return hint

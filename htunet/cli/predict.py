@@ -105,8 +105,12 @@ def _predict(options: argparse.Namespace) -> None:
         overlays.check(images, options.input, len(model.predictor.plan.labels) - 1)
 
     growing = _growing(options, model, images)
-    if growing and options.engine:
-        growing = _continued(options, model, images, growing)
+    if growing and options.engine:  # with what workers of a call that was killed have done
+        from htunet.inference.by_ray import collect
+
+        growing.finish([])  # from now on the output says what it is of
+        collect(growing, {_name_below(path, options.input): path for path in images})
+        growing = _growing(options, model, images) or growing
     done = growing.done if growing else set()
     if len(done) == len(images):
         print(f"Nothing new: {counted(len(done), 'image')} predicted before, in {options.output}")
@@ -204,18 +208,6 @@ def _worker(options: argparse.Namespace) -> "PredictFiles":
         return _predict_files(options, model, overlays, images, PartOfFolder(names, tables))
 
     return predict
-
-
-def _continued(
-    options: argparse.Namespace, model: "Model", images: Sequence[Path], growing: "GrowingFolder"
-) -> "GrowingFolder":
-    """The output with what workers of a call that was killed have done."""
-    from htunet.inference.by_ray import collect
-
-    files = {_name_below(path, options.input): path for path in images}
-    growing.finish([])  # from now on the output says what it is of
-    collect(growing, files)
-    return _growing(options, model, images) or growing
 
 
 def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderResult", seconds: float) -> None:

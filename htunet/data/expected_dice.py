@@ -21,8 +21,6 @@ class PredictedDice:
     high: float
     """Between them lies the true Dice of at least 90 % of such images, on average over trainings, where one network
     predicts; of several together no theorem says so: 91 to 99 % as measured."""
-    n_tested: int = 0
-    """Tested images that this rests on."""
 
 
 def expected_dice(probabilities_KHW: NDArray[np.floating], inside_HW: NDArray[np.bool_] | None = None) -> float | None:

@@ -79,8 +79,7 @@ def predicted_dice(
         value + float(np.mean([spread * getattr(c, edge) for spread, (c, _) in zip(spreads, found, strict=True)]))
         for edge in ("low", "high")
     )
-    value, low, high = np.clip([value, low, high], 0.0, 1.0).tolist()
-    return PredictedDice(value, low, high, min(len(c.dice_N) for c in calibrations))
+    return PredictedDice(*np.clip([value, low, high], 0.0, 1.0).tolist())
 
 
 def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]) -> DiceCalibration | None:

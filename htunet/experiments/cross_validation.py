@@ -29,7 +29,7 @@ from htunet.inference.chosen import training_hash
 from htunet.models.build import check_task, has_frozen_part, parse_method, published_weights, tasks_of
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
-from htunet.paths import PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths
+from htunet.paths import PHANTOM, TRAINER_OF_TASK, DatasetPaths, RunPaths
 from htunet.planning.arrays import trained_on_earlier_data
 from htunet.planning.plans import Plan, load_plans, save_plans
 from htunet.schemas import CHOICE, SCHEDULE, SUMMARY
@@ -40,13 +40,12 @@ SUBSTITUTES = {"cls": ["PhantomCLIP_HT"]}
 """Tried where the weights of CLIP are missing. Of 30 images of BUSI it learnt classes to an AUC of 82 %, ResNet18 from
 random weights to 69 % on 80 others; masks worse than UNet from phantom weights, 56 against 66 % Dice."""
 FEWEST_CLASSES = 2
-TRAINER = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
 
 
 def run_of(dataset: DatasetPaths, candidate: Candidate, fold: int) -> RunPaths:
     """The run of a candidate on a fold."""
     start = PHANTOM if candidate.weights == PHANTOM and not parse_method(candidate.method).backbone else ""
-    return RunPaths(dataset, TRAINER[candidate.task], PLAN, candidate.method, fold, 1, adapter=start)
+    return RunPaths(dataset, TRAINER_OF_TASK[candidate.task], PLAN, candidate.method, fold, 1, adapter=start)
 
 
 def learnable_tasks(dataset: DatasetPaths) -> list[str]:

@@ -22,7 +22,7 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import PRETRAINED
 from htunet.models.weights.store import find_any, find_pretrained, size_text
 from htunet.paths import (
-    TASK_OF_TRAINER,
+    TRAINER_OF_TASK,
     DatasetPaths,
     FinetuningPaths,
     RunPaths,
@@ -38,7 +38,6 @@ from htunet.reporting.tables.kinds import SEGMENTATION
 from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import SupervisedRun, ZeroShotRun, trainings, zero_shot_runs
 
-TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
 PAPER_EPOCHS, FINETUNE_EPOCHS = 200, 32
 PHANTOM = "Phantom"
 PHANTOM_CAPTIONS = ("PhantomCaptions",)
@@ -140,8 +139,10 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
                 rows += bool(runs or asked)
                 if found := planner.obstacles(line, part, dataset):
                     later += [*planner.later_finetunings(line.method), *_later(config, runs, asked)]
+                    task = f", {part.kind.name}" if len(config.table.parts) > 1 else ""
+                    group = f" ({line.group})" if config.table.grouped else ""
                     for obstacle in found:
-                        excluded.setdefault(obstacle, []).append(_row_name(config.table, line, part, dataset))
+                        excluded.setdefault(obstacle, []).append(f"{line.name}{group} on {dataset}{task}")
                     continue
                 for training in runs:
                     planner.add_training(training)
@@ -152,12 +153,6 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
     others = {name: text for name, text in others.items() if text not in ("", paper.OTHER)}
     later = list({job.name: job for job in later}.values())
     return TablePlan(planner.all_jobs(), excluded, later, rows, others)
-
-
-def _row_name(table: PaperTable, line: Line, part: Part, dataset: str) -> str:
-    task = f", {part.kind.name}" if len(table.parts) > 1 else ""
-    group = f" ({line.group})" if table.grouped else ""
-    return f"{line.name}{group} on {dataset}{task}"
 
 
 def _later(config: ReproductionConfig, runs: Sequence[SupervisedRun], asked: Sequence[ZeroShotRun]) -> list[Job]:
@@ -203,7 +198,8 @@ class _Planner:
         config, found = self.config, list[Obstacle]()
         runs = trainings(line, dataset, part.kind, config.seeds)
         for name in dict.fromkeys([run.dataset for run in runs] + [dataset]):
-            if not _is_converted(name):
+            converted = any(is_name_of(name, full) for full in all_datasets())
+            if not converted or not find_dataset(name).dataset_json.exists():
                 found.append(Obstacle(DATA, name, f"htunet_convert {name} SOURCE"))
                 continue
             try:
@@ -414,11 +410,6 @@ class _Planner:
 
     def _weights_option(self) -> list[str]:
         return ["--weights", self.config.weights] if self.config.weights != PRETRAINED else []
-
-
-def _is_converted(name: str) -> bool:
-    """Whether a data set has a raw folder; UsageError for a name that fits several."""
-    return any(is_name_of(name, full) for full in all_datasets()) and find_dataset(name).dataset_json.exists()
 
 
 def _missing_weights(backbone: str) -> Obstacle | None:

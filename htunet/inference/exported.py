@@ -16,7 +16,7 @@ from htunet.models.build import has_frozen_part
 from htunet.models.precision import FABRIC_PRECISION
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
-from htunet.paths import DATASET_NAME, PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
+from htunet.paths import DATASET_NAME, PHANTOM, TRAINER_OF_TASK, DatasetPaths, RunPaths, checked_name, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
 from htunet.records import check_schema, of_format, record_from
 from htunet.schemas import MEMBERS, QUALITY
@@ -89,8 +89,7 @@ class ExportedModel:
     def run(self) -> RunPaths:
         """The run that it was exported from, by its name; its folder is on another machine."""
         card = self.card
-        trainer = next(name for name, task in TASK_OF_TRAINER.items() if task == card.task)
-        plan = card.plan["name"]
+        trainer, plan = TRAINER_OF_TASK[card.task], card.plan["name"]
         run = RunPaths(DatasetPaths(card.dataset), trainer, plan, card.method, card.fold, card.seed)
         return replace(run, ratio=card.ratio, adapter=card.adapter)
 
@@ -189,7 +188,7 @@ def read_model(folder: Path) -> ExportedModel:
         checked_name(name, what, path)
     wrong = {
         "name": not NAME.fullmatch(card.name),
-        "task": card.task not in TASK_OF_TRAINER.values(),
+        "task": card.task not in TRAINER_OF_TASK,
         "precision": card.precision not in FABRIC_PRECISION,
         "dataset": not DATASET_NAME.fullmatch(card.dataset),
         "fold": card.fold < 0,

@@ -166,15 +166,11 @@ def predict_folder(
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())
         )
-    return replace(result, classes=_classes_of(predictor, result, classes)) if classes else result
-
-
-def _classes_of(predictor: Predictor, result: FolderResult, values: list[list[float]]) -> ClassProbabilities:
-    """The classes of all images; the true classes of new images are not known."""
     cases = tuple(map(printable, result.images))
-    return ClassProbabilities(
-        classes=predictor.classes, cases=cases, truth=("",) * len(cases), values_NK=np.array(values)
+    of_images = ClassProbabilities(  # the true classes of new images are not known
+        classes=predictor.classes, cases=cases, truth=("",) * len(cases), values_NK=np.array(classes)
     )
+    return replace(result, classes=of_images if classes else None)
 
 
 def _refuse_long_name(name: str, stack: Stack, ending: str, *, dicom_seg: bool) -> None:

@@ -36,7 +36,7 @@ class CaseInput:
     """The true mask at the input size, where it is written beside the prediction."""
 
 
-def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") -> None:
+def predict_test(run: RunPaths, *, device: str = "auto") -> None:
     """Write what a run's task asks for: masks of all test cases, or ``classes.csv`` of the test split, or both.
 
     Masks are written at the input size and at the original size, each folder whole or not at all. Where classes are
@@ -58,28 +58,24 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
     with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
-            write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
+            write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data))
         training, held_out = (
             (data.images[row] for row in data.rows(some_of(cases))) for cases in (fold["train"], fold["val"] + ids)
         )
         if familiar := learn_familiar(training, held_out):
             write_json(run.familiar_json, familiar.content())
-        write_predictions(run, predictor, _images(data, ids), ids, progress=progress)
+        write_predictions(run, predictor, _images(data, ids), ids)
 
 
-def predict_validation(
-    run: RunPaths, predictor: Predictor, data: PreprocessedDataset, *, progress: bool = True
-) -> ClassProbabilities:
+def predict_validation(run: RunPaths, predictor: Predictor, data: PreprocessedDataset) -> ClassProbabilities:
     """The probabilities of the classes of the validation split of a run's fold."""
     ids = trained_fold(run)["val"]
     inputs = ((image.case, image.input_CHW) for image in _images(data, ids))
-    bar = tqdm(predictor.each(inputs), total=len(ids), disable=None if progress else True, unit="image")
+    bar = tqdm(predictor.each(inputs), total=len(ids), disable=None, unit="image")
     return _probabilities(predictor, [(case, classes_N) for case, _, classes_N in bar])
 
 
-def write_predictions(
-    run: RunPaths, predictor: Predictor, images: Iterable[CaseInput], ids: Sequence[str], *, progress: bool = True
-) -> None:
+def write_predictions(run: RunPaths, predictor: Predictor, images: Iterable[CaseInput], ids: Sequence[str]) -> None:
     """Predict images and write their masks and ``classes.csv`` into the run's folder, as far as it has learnt them.
 
     ``predicted.json``, written last, says of which files. Where a test is on another data set's images, their true
@@ -94,9 +90,7 @@ def write_predictions(
         folders += [run.references_at_input] if run.trained_on else []
         targets = [stack.enter_context(whole_folder(folder)) for folder in folders] if predictor.segments else []
         found = predictor.each((image, image.input_CHW) for image in images)
-        for image, scores_KHW, classes_N in tqdm(
-            found, total=len(ids), disable=None if progress else True, unit="image"
-        ):
+        for image, scores_KHW, classes_N in tqdm(found, total=len(ids), disable=None, unit="image"):
             case = image.case
             rows.append((case, classes_N))
             if scores_KHW is not None:

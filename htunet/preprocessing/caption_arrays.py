@@ -41,9 +41,7 @@ class PreparedCaptions:
         return {pair.id: row for row, pair in enumerate(self.dataset.pairs)}
 
 
-def prepare_captions(
-    dataset: CaptionDataset, input_size: Size, *, centre_crop: bool = False, workers: int | None = None
-) -> PreparedCaptions:
+def prepare_captions(dataset: CaptionDataset, input_size: Size, *, centre_crop: bool = False) -> PreparedCaptions:
     """The images stretched (bilinear) to ``input_size`` (height, width): read from disk, or made if they have changed.
 
     With ``centre_crop`` they are resized (bicubic) until the shorter side fits, and the middle is taken. Waits while
@@ -57,9 +55,8 @@ def prepare_captions(
         found = read_object(marker) if marker.exists() else {}
         if {TIMES: expected[TIMES], **found} != expected:  # arrays of earlier versions are without times
             with whole_folder(folder) as part:
-                _write_images(
-                    dataset, resizing(input_size, centre_crop=centre_crop), input_size, part / "images.npy", workers
-                )
+                resized = resizing(input_size, centre_crop=centre_crop)
+                _write_images(dataset, resized, input_size, part / "images.npy")
                 write_json(part / MARKER, expected)
         elif found != expected:
             write_json(marker, expected)
@@ -77,13 +74,12 @@ def _write_images(
     resized: Callable[[Image.Image], Image.Image],
     input_size: Size,
     path: Path,
-    workers: int | None,
 ) -> None:
     files = [dataset.image_path(pair) for pair in dataset.pairs]
     channels = 3 if any(_is_coloured(file) for file in files) else 1
     array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), channels, *input_size))
     read = partial(_read, channels, resized)
-    images = parallel_map(read, files, workers=suitable_workers(len(files), workers), threads=True)
+    images = parallel_map(read, files, workers=suitable_workers(len(files)), threads=True)
     bar = tqdm(images, total=len(files), desc=dataset.paths.short_name, unit="image", disable=None)
     for row, image in enumerate(bar):
         array[row] = image

@@ -98,7 +98,8 @@ class RecordedPass:
         with _unchanged(network), torch.cuda.stream(stream):
             for number in range(WARM_UP):
                 with _tried(last=number == WARM_UP - 1):
-                    self._both(network)
+                    outputs = self._outputs(network)
+                    self._gradients(outputs, [torch.zeros_like(one) for one in outputs if one.requires_grad])
         torch.cuda.empty_cache()
         pool = torch.cuda.graph_pool_handle()
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
@@ -116,12 +117,10 @@ class RecordedPass:
         outputs = _Repeat.apply(self, images_BCHW, *self.parameters)
         return dict(zip(self.names, outputs, strict=True)) if self.names else outputs[0]
 
-    def _both(self, network: nn.Module) -> None:
-        outputs = self._outputs(network)
-        self._gradients(outputs, [torch.zeros_like(output) for output in outputs if output.requires_grad])
-
     def _outputs(self, network: nn.Module) -> list[Tensor]:
-        with _without_cache():
+        # autocast as it is, without its memory of converted weights: a graph has to convert them each time
+        kind, enabled = torch.get_autocast_dtype("cuda"), torch.is_autocast_enabled("cuda")
+        with torch.autocast("cuda", kind, enabled=enabled, cache_enabled=False):
             scores = network(self.images)
         self.names = list(scores) if isinstance(scores, dict) else []
         return list(scores.values()) if isinstance(scores, dict) else [scores]
@@ -189,11 +188,3 @@ def _tried(*, last: bool) -> Iterator[None]:
         raise NotRecordedError(str(error).partition("\n")[0]) from error
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-@contextmanager
-def _without_cache() -> Iterator[None]:
-    """Autocast as it is, without its memory of converted weights: a graph has to convert them each time."""
-    enabled = torch.is_autocast_enabled("cuda")
-    with torch.autocast("cuda", torch.get_autocast_dtype("cuda"), enabled=enabled, cache_enabled=False):
-        yield

@@ -129,17 +129,6 @@ def _remove_if_empty(folder: Path, error: type[BaseException] | None, *_: object
                 place.rmdir()
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Compute with so many threads inside the block: products are summed in another order with another number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) -> Outcome:
     """Train, or continue, a run whose folder is locked.
 
@@ -148,7 +137,8 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
     before = {} if restart or not work.run.settings_json.exists() else read_object(work.run.settings_json, SETTINGS)
     with ExitStack() as stack:
         session = _Session(fabric, work, before)
-        stack.enter_context(_threads(session.machine.threads))
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(session.machine.threads)  # with another number products are summed in another order
         stack.enter_context(fp32_products(session.precision))
         if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
             if fabric.is_global_zero:

@@ -53,7 +53,7 @@ def trained(task: str, epochs: int = 4) -> RunPaths:
 def test_both_splits_are_predicted_with_the_probabilities_of_the_network(dataset: DatasetPaths) -> None:
     run = trained("cls")
     assert needs_prediction(run)
-    predict_test(run, progress=False)
+    predict_test(run)
     assert not needs_prediction(run)
     network, weights = build_network("TINY", Outputs(task="cls"), seed=1, weights="random")
     restore(network, weights, run.checkpoint_best)
@@ -72,7 +72,7 @@ def test_both_splits_are_predicted_with_the_probabilities_of_the_network(dataset
 
 def test_a_run_of_both_tasks_writes_masks_and_classes(dataset: DatasetPaths) -> None:
     run = trained("seg+cls", epochs=1)
-    predict_test(run, progress=False)
+    predict_test(run)
     assert len(list(run.predictions.iterdir())) == len(read_class_probabilities(run.classes_csv).cases) == TEST
     data = PreprocessedDataset(dataset.plan_folder("tiny"))
     found = Predictor.from_run(run, device="cpu").probabilities(data.images[[0, 1, 2]])

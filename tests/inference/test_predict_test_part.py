@@ -43,7 +43,7 @@ def by_hand(run: RunPaths, ids: list[str]) -> np.ndarray:
 
 
 def test_both_folders_hold_exactly_the_test_cases(run: RunPaths) -> None:
-    predict_test(run, progress=False)
+    predict_test(run)
     tested = [f"{case}.png" for case in load_splits(run.dataset.splits_json)[0]["test"]]
     assert len(tested) == TEST
     for folder in (run.predictions, run.predictions_at_input):
@@ -54,14 +54,14 @@ def test_both_folders_hold_exactly_the_test_cases(run: RunPaths) -> None:
 def test_the_test_split_stays_closed_until_the_training_is_finished(run: RunPaths) -> None:
     run.finished_json.unlink()
     with pytest.raises(HtunetError, match="is not finished: the test split is predicted once the checkpoint is chosen"):
-        predict_test(run, progress=False)
+        predict_test(run)
     with pytest.raises(HtunetError, match="is not finished"):
         htunet.load(run.folder).evaluate()
     assert not run.test_folder.exists()
 
 
 def test_masks_have_the_original_and_the_input_size_and_the_labels_of_the_plan(run: RunPaths) -> None:
-    predict_test(run, progress=False)
+    predict_test(run)
     data = PreprocessedDataset(run.dataset.plan_folder("tiny"))
     sizes = set()
     for path in run.predictions.iterdir():
@@ -76,7 +76,7 @@ def test_masks_have_the_original_and_the_input_size_and_the_labels_of_the_plan(r
 
 
 def test_predictions_are_those_of_the_network_put_together_by_hand(run: RunPaths) -> None:
-    predict_test(run, progress=False)
+    predict_test(run)
     ids = load_splits(run.dataset.splits_json)[0]["test"]
     labels = by_hand(run, ids).argmax(axis=1)
     for case, expected in zip(ids, labels, strict=True):
@@ -85,7 +85,7 @@ def test_predictions_are_those_of_the_network_put_together_by_hand(run: RunPaths
 
 
 def test_where_the_network_is_undecided_is_written_in_the_size_of_the_image(run: RunPaths) -> None:
-    predict_test(run, progress=False)
+    predict_test(run)
     ids = load_splits(run.dataset.splits_json)[0]["test"]
     for case, lesion in zip(ids, by_hand(run, ids)[:, 1], strict=True):
         entropy = -(lesion * np.log2(lesion) + (1 - lesion) * np.log2(1 - lesion))
@@ -108,7 +108,7 @@ def test_the_predictor_gives_probabilities(run: RunPaths) -> None:
 
 
 def test_a_failure_leaves_the_predictions_before_as_they_were(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    predict_test(run, progress=False)
+    predict_test(run)
     for path in run.predictions.iterdir():
         path.write_bytes(b"before")
     calls = []
@@ -121,7 +121,7 @@ def test_a_failure_leaves_the_predictions_before_as_they_were(run: RunPaths, mon
 
     monkeypatch.setattr(test_set, "write_png", fail_at_the_fifth)
     with pytest.raises(OSError, match="No space"):
-        predict_test(run, progress=False)
+        predict_test(run)
     assert {path.read_bytes() for path in run.predictions.iterdir()} == {b"before"}
     assert len(list(run.predictions_at_input.iterdir())) == TEST
     assert not list(run.folder.rglob(f"{PART}*"))
@@ -129,7 +129,7 @@ def test_a_failure_leaves_the_predictions_before_as_they_were(run: RunPaths, mon
 
 def test_a_run_that_is_being_predicted_is_refused(run: RunPaths) -> None:
     with exclusive(run.test_folder, "something"), pytest.raises(HtunetError, match=r"test split of Tiny TINY_HT fold0"):
-        predict_test(run, progress=False)
+        predict_test(run)
 
 
 def test_a_fold_without_a_test_split_is_refused(run: RunPaths) -> None:
@@ -137,14 +137,14 @@ def test_a_fold_without_a_test_split_is_refused(run: RunPaths) -> None:
     folds[0]["test"] = []
     write_json(run.dataset.splits_json, folds)
     with pytest.raises(HtunetError, match="fold0 of Dataset903_Tiny has no test images"):
-        predict_test(run, progress=False)
+        predict_test(run)
     assert not run.predictions.exists()
 
 
 def test_a_run_without_a_checkpoint_is_one_clear_error(run: RunPaths) -> None:
     run.checkpoint_best.unlink()
     with pytest.raises(HtunetError, match=r"checkpoint_best\.safetensors is missing: train first"):
-        predict_test(run, progress=False)
+        predict_test(run)
 
 
 def test_other_frozen_weights_than_those_of_the_training_are_refused(
@@ -166,7 +166,7 @@ def test_a_split_that_changed_since_the_training_is_refused(run: RunPaths) -> No
     folds[0]["test"].append(folds[0]["train"].pop())  # an image that the run has seen
     write_json(run.dataset.splits_json, folds)
     with pytest.raises(HtunetError, match="may contain images that the run was trained on"):
-        predict_test(run, progress=False)
+        predict_test(run)
     assert not run.predictions.exists()
 
 
@@ -174,7 +174,7 @@ def test_a_test_image_may_be_taken_out(run: RunPaths) -> None:
     folds = load_splits(run.dataset.splits_json)
     folds[0]["test"].pop()
     write_json(run.dataset.splits_json, folds)
-    predict_test(run, progress=False)
+    predict_test(run)
     assert len(list(run.predictions.iterdir())) == TEST - 1
 
 
@@ -182,7 +182,7 @@ def test_arrays_that_were_made_anew_with_another_plan_are_refused(run: RunPaths)
     mark = run.dataset.plan_folder("tiny") / "preprocessed.json"
     write_json(mark, read_json(mark) | {"plan_sha256": "0" * 64})
     with pytest.raises(HtunetError, match="was made with another input_size"):
-        predict_test(run, progress=False)
+        predict_test(run)
 
 
 def test_a_process_that_ends_before_its_predictions_are_whole_has_nothing_else_to_write(
@@ -196,9 +196,9 @@ def test_a_process_that_ends_before_its_predictions_are_whole_has_nothing_else_t
     with monkeypatch.context() as patch:
         patch.setattr(test_set, "write_predictions", ended)
         with pytest.raises(KeyboardInterrupt):
-            predict_test(run, progress=False)
+            predict_test(run)
     before = {path.name for path in run.test_folder.iterdir()}
-    predict_test(run, progress=False)
+    predict_test(run)
     made = (run.predictions, run.predictions_at_input, run.expected_dice_csv, run.uncertainty)
     predicted = {
         path.name for path in (*made, run.predicted_json)

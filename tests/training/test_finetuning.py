@@ -126,29 +126,29 @@ def test_an_image_that_is_replaced_by_one_of_the_same_size_is_prepared_again() -
     dataset = read_captions(build_captions())
     path = dataset.image_path(dataset.pairs[3])
     path.write_bytes(path.read_bytes().ljust(9000, b"\0"))
-    first, folder = prepare_captions(dataset, (16, 16), workers=1), dataset.paths.plan_folder("captions_16x16")
+    first, folder = prepare_captions(dataset, (16, 16)), dataset.paths.plan_folder("captions_16x16")
     before = np.array(first.images)
     content = read_object(folder / "prepared.json")
     write_json(folder / "prepared.json", {key: value for key, value in content.items() if key != "times_sha256"})
     stamp = (folder / "images.npy").stat().st_mtime_ns  # of an earlier version, which had no times
-    prepare_captions(dataset, (16, 16), workers=1)
+    prepare_captions(dataset, (16, 16))
     assert (folder / "images.npy").stat().st_mtime_ns == stamp
     Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     path.write_bytes(path.read_bytes().ljust(9000, b"\0"))
-    after = prepare_captions(dataset, (16, 16), workers=1).images
+    after = prepare_captions(dataset, (16, 16)).images
     assert not np.array_equal(after[3], before[3])
     assert np.array_equal(after[:3], before[:3])
 
 
 def test_images_are_prepared_once_and_again_after_another_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = read_captions(build_captions())
-    first = prepare_captions(dataset, (16, 16), workers=1)
+    first = prepare_captions(dataset, (16, 16))
     assert first.images.shape == (40, 1, 16, 16)
     made = (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns
-    prepare_captions(dataset, (16, 16), workers=1)
+    prepare_captions(dataset, (16, 16))
     assert (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns == made
     again = read_captions(build_captions(n=30, mode="RGB"))
-    assert prepare_captions(again, (16, 16), workers=1).images.shape == (30, 3, 16, 16)
+    assert prepare_captions(again, (16, 16)).images.shape == (30, 3, 16, 16)
 
 
 def test_shuffling_moves_the_texts_of_the_chosen_rows_only() -> None:

@@ -64,11 +64,6 @@ class Judged:
     n_other_cases: int = 0
     """Runs on other test cases (other folds), which are not in it."""
 
-    @property
-    def drawn_classes(self) -> Sequence[int]:
-        """Those that have a curve: the positive one, of more than two classes each against all others."""
-        return [self.classes.index(self.positive)] if self.positive else range(len(self.classes))
-
     def against_others(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
         """(S, N, 2) probabilities of not being and of being of class k, and the truth as 0 and 1."""
         own_SN = self.values_SNK[:, :, k]
@@ -153,7 +148,8 @@ def auc_of(one: Judged, k: int) -> Estimate:
 
 def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
     found = judged(runs, contents)
-    drawn = list(found[0].drawn_classes)
+    first = found[0]  # the positive class has a curve, of more than two classes each against all others
+    drawn = [first.classes.index(first.positive)] if first.positive else range(len(first.classes))
     with in_style():
         figure = new_figure(ROC_MM, len(drawn) * SINGLE_MM)
         for panel, k in zip(figure.subplots(len(drawn), 1, squeeze=False).ravel(), drawn, strict=True):

@@ -77,10 +77,10 @@ def longer_side(n_images: int) -> int:
     return next((side for most, side in SIDES if n_images <= most), SMALLEST_SIDE)
 
 
-def draw_all(request: Sequence[PictureRequest], workers: int | None = None) -> list[Drawn]:
-    """All pictures in the order of ``request``; ``workers`` None: processes where there are many, else none."""
-    count = suitable_workers(len(request), workers)
-    return list(parallel_map(draw, request, workers=count, name=lambda one: str(one.image)))
+def draw_all(request: Sequence[PictureRequest]) -> list[Drawn]:
+    """All pictures in the order of ``request``, by processes where there are many."""
+    workers = suitable_workers(len(request))
+    return list(parallel_map(draw, request, workers=workers, name=lambda one: str(one.image)))
 
 
 def draw(request: PictureRequest) -> Drawn:

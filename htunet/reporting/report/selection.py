@@ -1,6 +1,5 @@
 """Which test cases to show of a method: those that it missed, false alarms, its worst, middle and best ones."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,23 +85,18 @@ def choose(cases: pd.DataFrame, n: int) -> Chosen:
     errors = errors.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
     ranked = cases[(cases["error"] == "") & cases["value"].notna()]
     ordered = ranked.sort_index().sort_values(["value", "second"], ascending=[True, False], kind="stable")
-    worst, median, best = _thirds([str(name) for name in ordered.index], n)
+    names = [str(name) for name in ordered.index]
+    # the first, the middle and the last; of few the first and last ones get what is over
+    low, high = min(n, (len(names) + 2) // 3), min(n, (len(names) + 1) // 3)
+    rest = names[low : len(names) - high]
+    size = min(n, len(rest))
+    start = (len(rest) - size) // 2
     return Chosen(
         groups={
             **{kind: tuple(str(name) for name in errors.index[errors["error"] == kind][:n]) for kind in ERRORS},
-            "worst": tuple(worst),
-            "median": tuple(median),
-            "best": tuple(reversed(best)),
+            "worst": tuple(names[:low]),
+            "median": tuple(rest[start : start + size]),
+            "best": tuple(reversed(names[len(names) - high :])),
         },
         n_without=len(cases) - len(errors) - len(ranked),
     )
-
-
-def _thirds(ordered: Sequence[str], n: int) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    """The first, the middle and the last, up to ``n`` each; of few the first and last ones get what is over."""
-    total = len(ordered)
-    low, high = min(n, (total + 2) // 3), min(n, (total + 1) // 3)
-    rest = ordered[low : total - high]
-    size = min(n, len(rest))
-    start = (len(rest) - size) // 2
-    return ordered[:low], rest[start : start + size], ordered[total - high :] if high else []

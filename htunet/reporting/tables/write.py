@@ -64,11 +64,6 @@ class Column:
         """Label and unit: ``HD95 px``."""
         return f"{self.label} {self.unit}".rstrip()
 
-    @property
-    def full_heading(self) -> str:
-        """With the group before it."""
-        return f"{self.group} {self.heading}".strip()
-
 
 def metric_column(metric: Metric, group: str = "") -> Column:
     """The column of a metric: its short label, unit and direction."""
@@ -161,7 +156,7 @@ def as_markdown(*tables: Table) -> str:
     parts = []
     for table in tables:
         lines = [
-            [escape(column.full_heading) for column in table.columns],
+            [escape(f"{column.group} {column.heading}".strip()) for column in table.columns],
             ["---:" if column.numeric else "---" for column in table.columns],
             *([print_cell(cell) for cell in row] for row in table.rows),
         ]

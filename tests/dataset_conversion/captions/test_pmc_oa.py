@@ -117,7 +117,7 @@ def test_memory_does_not_grow_with_the_captions_that_are_passed_over(tmp_path: P
         path.write_text(line * lines, encoding="utf-8")
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        assert list(read_texts(tmp_path, Reading(texts=()))) == []
+        assert list(read_texts(tmp_path, Reading())) == []
         sizes.append(tracemalloc.get_traced_memory()[1] - before)
         tracemalloc.stop()
     assert min(sizes[1:]) < sizes[0] + 200_000
