@@ -42,6 +42,7 @@ from htunet.models.weights.formats import read_state
 from htunet.models.weights.store import SHIPPED
 from htunet.pretraining.learners import LEARNERS, Learner, PhantomLearner
 from htunet.pretraining.stream import CLASSES
+from htunet.records import record_from
 from htunet.simulation.settings import SimulationSettings
 from htunet.simulation.simulate import simulate
 
@@ -217,7 +218,7 @@ def quality(options: argparse.Namespace) -> None:
     """Predict simulated images, and write what calibrates the model phantom."""
     recipes = {name: read_object(SHIPPED / name / "recipe.json") for name in BOTH}
     identity = recipes[BOTH[0]]["identity"]
-    usual = SimulationSettings.from_json(identity["simulation"])
+    usual = record_from(SimulationSettings, identity["simulation"], "The settings of the simulation")
     predictor, found = api.load("phantom", device="cpu").predictor, {name: ([], []) for name in BOTH}
     like, held_out = [], []
     for index in range(options.images):

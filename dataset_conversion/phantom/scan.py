@@ -56,7 +56,6 @@ class PhantomImage:
     patient: str
     caption: str
     lesions: tuple[Lesion, ...]
-    mm_per_pixel: float
     artefacts: tuple[str, ...]
     settings: dict[str, float | int | str]
     """Machine settings: geometry, depth_mm, width_mm, frequency_mhz, focus_mm, looks, dynamic_range_db, ..."""
@@ -103,7 +102,6 @@ def render(seed: int, index: int, class_name: str, changes: Sequence[Change] = (
         patient=patient.id,
         caption=caption(lesions, grid.width_mm, rng),
         lesions=acquisition.lesions,
-        mm_per_pixel=1 / patient.screen.pixels_per_mm,
         artefacts=artefacts + marks,
         settings={**field, **asdict(acquisition.transducer), **asdict(acquisition.receiver)},
     )

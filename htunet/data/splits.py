@@ -95,7 +95,7 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
         return Splits(rule, split_by, ({"train": [], "val": [], "test": sorted(case.id for case in cases)},))
     pool, fixed_test, excluded = _divide(cases, split_by)
     numbers = _rule(rule, _units(pool, split_by))
-    _check_enough(pool, fixed_test, rule, split_by)
+    _check_enough(pool, fixed_test, rule, split_by, numbers)
     sizes = _block_sizes(len(pool), numbers, rule)
     deal = _blocks_by_group if split_by == "group" else _blocks_by_image
     blocks = deal(pool, sizes, seed)
@@ -205,8 +205,7 @@ def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str]
     return [case for case in pool if case.group not in taken], sorted(case.id for case in fixed), excluded
 
 
-def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str) -> None:
-    numbers = _rule(rule, _units(pool, split_by))
+def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str, numbers: Rule) -> None:
     if numbers.makes_test and fixed_test:
         raise HtunetError(
             f"The split rule {rule} makes the test split itself, but the data set has "

@@ -112,7 +112,7 @@ class _Work:
             {
                 "networks": list(names),
                 **{name: getattr(settings, name) for name in OF_IMAGES},
-                "simulation": self.simulation.to_json(),
+                "simulation": asdict(self.simulation),
                 "simulation_sha256": self.simulation.sha256,
             }
         )

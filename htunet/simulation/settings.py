@@ -6,7 +6,6 @@ from typing import Any
 
 from htunet.errors import HtunetError, did_you_mean
 from htunet.files import json_hash
-from htunet.records import record_from
 
 # ruff: noqa: RUF009 - the call below makes a dataclass field
 
@@ -121,19 +120,10 @@ class SimulationSettings:
         """The weight of each organ."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.metadata.get("group") == ORGANS}
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object from which ``from_json`` makes the same settings."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: object, where: str = "The settings of the simulation") -> "SimulationSettings":
-        """Raises HtunetError that begins with ``where`` for an unknown key, a wrong type or an impossible value."""
-        return record_from(cls, content, where)
-
     @property
     def sha256(self) -> str:
         """Of the JSON object: equal for equal settings, on every machine."""
-        return json_hash(self.to_json(), sort_keys=True)
+        return json_hash(asdict(self), sort_keys=True)
 
     def only(self, organs: Sequence[str]) -> "SimulationSettings":
         """These settings with the weights of all other organs at 0; raises HtunetError for an unknown one."""

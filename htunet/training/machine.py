@@ -54,8 +54,8 @@ def choose(fabric: Fabric, network: Network, plan: Plan, settings: RunSettings, 
         _say_uncut(fit, images, before)
         fit = 1
     threads = settings.threads or before.get("threads") or torch.get_num_threads()
-    agreed: Machine = fabric.broadcast(Machine(parts=min(fit, images), threads=int(threads), workers=0))
-    return Machine(parts=agreed.parts, threads=agreed.threads, workers=_workers(fabric, plan, settings))
+    fit, threads = fabric.broadcast((min(fit, images), int(threads)))
+    return Machine(parts=fit, threads=threads, workers=_workers(fabric, plan, settings))
 
 
 def free_memory_gb(fabric: Fabric) -> float:

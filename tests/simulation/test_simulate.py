@@ -1,10 +1,13 @@
 """Simulated images: the same for the same key, and their truth is the truth."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
 from htunet.errors import HtunetError
+from htunet.records import record_from
 from htunet.simulation.scene import TISSUES
 from htunet.simulation.settings import GROUPS, SimulationSettings
 from htunet.simulation.simulate import LESION_LABELS, NO_LESION, SIGNS, SimulatedImage, simulate
@@ -48,7 +51,7 @@ def test_the_lesion_is_where_the_maps_say(images: list[SimulatedImage]) -> None:
 
 def test_settings_survive_json_and_name_what_is_impossible() -> None:
     other = SimulationSettings(area=(0.02, 0.1), height=96)
-    assert SimulationSettings.from_json(other.to_json()) == other
+    assert record_from(SimulationSettings, asdict(other), "settings") == other
     assert other.sha256 != SETTINGS.sha256 == SimulationSettings().sha256
     with pytest.raises(HtunetError, match=r"area must lie in 0.0005..0.9"):
         SimulationSettings(area=(0.2, 0.1))
@@ -57,7 +60,7 @@ def test_settings_survive_json_and_name_what_is_impossible() -> None:
     with pytest.raises(HtunetError, match=r"height must be in 32..1024 pixels, got 8"):
         SimulationSettings(height=8)
     with pytest.raises(HtunetError, match=r"the key 'areas' is not known"):
-        SimulationSettings.from_json({"areas": [0.1, 0.2]})
+        record_from(SimulationSettings, {"areas": [0.1, 0.2]}, "settings")
     with pytest.raises(HtunetError, match=r"index .* at least 0"):
         simulate(SETTINGS, 0, -1)
 
