@@ -3,8 +3,9 @@
 What is missing on this machine (data, weights, captions) leaves rows out, and is named.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from htunet.data.captions import read_captions
@@ -191,7 +192,7 @@ class _Planner:
     plans: dict[DatasetPaths, list[str]] = field(default_factory=dict)
     finetunings: dict[str, Job] = field(default_factory=dict)
     others: dict[str, Job] = field(default_factory=dict)
-    weights: dict[str, Obstacle | None] = field(default_factory=dict)
+    missing_weights: Callable[[str], Obstacle | None] = field(default_factory=lambda: cache(_missing_weights))
 
     def obstacles(self, line: Line, part: Part, dataset: str) -> list[Obstacle]:
         """Everything that a row lacks on this machine."""
@@ -213,9 +214,7 @@ class _Planner:
                 found.append(Obstacle(DATA, name, note=note))
         backbone = parse_method(line.method).backbone or line.method
         if config.weights == PRETRAINED and published_weights(line.method):
-            if backbone not in self.weights:
-                self.weights[backbone] = _missing_weights(backbone)
-            found += filter(None, [self.weights[backbone]])
+            found += filter(None, [self.missing_weights(backbone)])
         if self._is_fine_tuned(line.method):
             found += filter(None, map(_missing_captions, config.caption_datasets))
         if not found:

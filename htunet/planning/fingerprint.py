@@ -207,8 +207,6 @@ def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
 
 def load_fingerprint(path: Path) -> Fingerprint | None:
     """Read a fingerprint; None where there is no whole file of this format, so that it has to be taken."""
-    if not path.exists():
-        return None
     try:
         found = record_from(Fingerprint, read_json(path), str(path))
     except HtunetError:

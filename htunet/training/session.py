@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from htunet.errors import HtunetError, counted, shortened
 from htunet.files import as_read, exclusive, read_object, write_json
@@ -160,11 +159,9 @@ class _Session:
         self.machine = machine.choose(fabric, work.network, work.plan, work.settings, before)
         self.about = self._about()
         self.loop = self._make_loop()
-        self.lost: dict[str, Tensor] = {}
+        start = work.network.trainable_state().items() if work.plan.as_published_defects else ()
+        self.lost = {name: value.clone() for name, value in start if name.startswith("updates.")}
         """Tensors that replace trained ones in the best checkpoint: with the published defects, the initial LoRA."""
-        if work.plan.as_published_defects:
-            start = {name: value.clone() for name, value in work.network.trainable_state().items()}
-            self.lost = {name: value for name, value in start.items() if name.startswith("updates.")}
 
     def run_to_the_end(self) -> Outcome:
         """Continue from the last checkpoint, train, and write the files of a finished run."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.image_io import channels_last, read_image, read_labels
-from htunet.data.raw import RawDataset, label_names, read_raw
+from htunet.data.raw import label_names, read_raw
 from htunet.errors import some
 from htunet.evaluation.predicted_run import test_cases
 from htunet.paths import DatasetPaths, RunPaths
@@ -194,14 +195,14 @@ class _Pictures:
 
     def __init__(self, side: int) -> None:
         self.side = side
-        self.raw: dict[DatasetPaths, RawDataset] = {}
+        self.raw = cache(read_raw)
         self.pixels: dict[tuple[DatasetPaths, str], UInt8] = {}
 
     def image(self, row: MaskRow) -> UInt8:
         """(side, side) or (side, side, 3)."""
         dataset = next(run.dataset for run in row.runs if run)
         if (dataset, row.case) not in self.pixels:
-            raw = self._raw(dataset)
+            raw = self.raw(dataset)
             image = read_image(raw.image_path(raw.by_id[row.case]), raw.info.channels)
             self.pixels[dataset, row.case] = self._square(channels_last(image), Image.Resampling.LANCZOS)
         return self.pixels[dataset, row.case]
@@ -210,18 +211,13 @@ class _Pictures:
         """(side, side, 3) in the overlays' colours; None without a run."""
         if run is None:
             return None
-        raw = self._raw(run.dataset)
+        raw = self.raw(run.dataset)
         masks = (run.predictions / f"{row.case}.png", raw.label_path(raw.by_id[row.case]))
         prediction, reference = (self._square(read_labels(path), Image.Resampling.NEAREST) for path in masks)
         return overlay(self.image(row), prediction, reference, num_labels=raw.info.num_labels - 1)
 
     def _square(self, pixels: UInt8, how: Image.Resampling) -> UInt8:
         return np.asarray(Image.fromarray(pixels).resize((self.side, self.side), how))
-
-    def _raw(self, dataset: DatasetPaths) -> RawDataset:
-        if dataset not in self.raw:
-            self.raw[dataset] = read_raw(dataset)
-        return self.raw[dataset]
 
 
 def _in_lines(name: str) -> str:

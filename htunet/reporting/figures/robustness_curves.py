@@ -140,7 +140,7 @@ def _draw_panel(
     axes, small = place.subplots(2, 1, height_ratios=(4.6, 1))
     for method, one in members.items():
         _draw_line(axes, method, one)
-    axes.set(ylim=limits, xticks=strengths, xlim=_middles(strengths), ylabel=METRICS[first.metric].label)
+    axes.set(ylim=limits, xlim=_middles(strengths), ylabel=METRICS[first.metric].label)
     axes.set_xticks(strengths, [f"{point.value:.3g}" for point in first.points])
     unit = f", {first.unit}" if first.unit else ""
     axes.set_xlabel(f"{ARTEFACTS[first.artefact].quantity}{unit}")
