@@ -16,7 +16,7 @@ def main() -> None:
     num_images = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     with tempfile.TemporaryDirectory() as folder:
         wall, processor = time.perf_counter(), time.process_time()
-        write_phantom(Path(folder) / "phantom", num_images=num_images, seed=0, progress=False)
+        write_phantom(Path(folder) / "phantom", num_images=num_images, seed=0)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
     print(f"{num_images} images: {num_images / wall:.1f} per second, {num_images / processor:.1f} per processor second")
 

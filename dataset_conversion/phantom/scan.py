@@ -137,7 +137,6 @@ def write_phantom(
     seed: int,
     workers: int = 1,
     normal_share: float = NORMAL_SHARE,
-    progress: bool = True,
 ) -> Path:
     """Write the phantom into the folder ``target``, whole or not at all, and return the data set's folder in it.
 
@@ -166,7 +165,7 @@ def write_phantom(
             (folder / FOLDER / class_name).mkdir(parents=True)
         write_one = partial(_write_one, folder, seed, normal_share)
         done = parallel_map(write_one, names, workers=workers)
-        rows = list(tqdm(done, total=num_images, desc="phantom", unit="image", disable=None if progress else True))
+        rows = list(tqdm(done, total=num_images, desc="phantom", unit="image", disable=None))
         pairs = [{key: value for key, value in row.items() if key != "patient"} for row in rows]
         write_text(folder / CAPTIONS, "".join(json.dumps(pair) + "\n" for pair in pairs))
         patients = [{"image": path, "patient": row["patient"]} for (_, path), row in zip(names, rows, strict=True)]

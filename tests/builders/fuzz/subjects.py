@@ -115,7 +115,7 @@ def build_nnunet(folder: Path, *, listed: bool = False) -> None:
 
 def _phantom(folder: Path) -> None:
     folder.rmdir()  # the phantom makes its folder itself
-    write_phantom(folder, num_images=4, seed=0, progress=False)
+    write_phantom(folder, num_images=4, seed=0)
 
 
 IMAGES_AND_MASKS: Sequence[str] = ("--images", "SOURCE/images", "--masks", "SOURCE/masks")

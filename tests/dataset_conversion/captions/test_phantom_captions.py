@@ -18,7 +18,7 @@ PHANTOM = DatasetPaths("Dataset511_PhantomCaptions")
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("phantom") / "download"
-    write_phantom(target, num_images=12, seed=0, progress=False)
+    write_phantom(target, num_images=12, seed=0)
     return target
 
 

@@ -124,7 +124,7 @@ def local_contrast(image: UInt8) -> float:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rendering") / "phantom"
-    write_phantom(folder, num_images=2, seed=1, progress=False)
+    write_phantom(folder, num_images=2, seed=1)
     return folder
 
 

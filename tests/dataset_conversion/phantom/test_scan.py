@@ -24,7 +24,7 @@ def images() -> list[PhantomImage]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("phantom") / "phantom"
-    assert write_phantom(target, num_images=12, seed=3, progress=False) == target / "Dataset_BUSI_with_GT"
+    assert write_phantom(target, num_images=12, seed=3) == target / "Dataset_BUSI_with_GT"
     return target
 
 
@@ -49,7 +49,7 @@ def test_an_image_does_not_depend_on_those_before_it(images: list[PhantomImage])
 
 
 def test_the_number_of_workers_changes_no_byte(written: Path, tmp_path: Path) -> None:
-    write_phantom(tmp_path / "two", num_images=12, seed=3, workers=2, progress=False)
+    write_phantom(tmp_path / "two", num_images=12, seed=3, workers=2)
     assert contents(tmp_path / "two") == contents(written)
 
 
@@ -182,7 +182,7 @@ def test_impossible_numbers_are_refused(tmp_path: Path, num_images: int, workers
 def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="no phantom"):
-        write_phantom(tmp_path, num_images=1, seed=0, progress=False)
+        write_phantom(tmp_path, num_images=1, seed=0)
     assert (tmp_path / "thesis.txt").is_file()
 
 
@@ -190,7 +190,7 @@ def test_a_failure_leaves_the_earlier_phantom_as_it_was(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "phantom"
-    write_phantom(target, num_images=1, seed=0, progress=False)
+    write_phantom(target, num_images=1, seed=0)
     before = contents(target)
 
     def fails(*_: object, **__: object) -> None:
@@ -198,6 +198,6 @@ def test_a_failure_leaves_the_earlier_phantom_as_it_was(
 
     monkeypatch.setattr(module, "simulate", fails)
     with pytest.raises(OSError, match="disk full"):
-        write_phantom(target, num_images=2, seed=1, progress=False)
+        write_phantom(target, num_images=2, seed=1)
     assert contents(target) == before
     assert [path.name for path in tmp_path.iterdir()] == ["phantom"]
