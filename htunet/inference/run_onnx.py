@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime since 1.32 reports its use to Microsoft
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 
 

@@ -20,7 +20,7 @@ from htunet.data import postprocessing as postprocessing_module
 from htunet.data.class_probabilities import class_order
 from htunet.errors import HtunetError
 from htunet.files import write_json
-from htunet.inference import onnx_crop, onnx_tables, run_onnx
+from htunet.inference import onnx_crop, onnx_tables, run_onnx  # run_onnx also keeps onnxruntime from the network
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
 from htunet.reproducibility import generator
