@@ -216,8 +216,9 @@ def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderR
     from htunet.inference.quality import QUALITY
 
     predictor = model.predictor
-    if (passes := len(predictor.networks) * len(predictor.views)) > 1 and result.images:
-        how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
+    passes = sum(network.passes for network in predictor.networks) * len(predictor.views)
+    if passes > 1 and result.images:
+        how = counted(len(predictor.networks), "network") + (f" x {n} views" if (n := len(predictor.views)) > 1 else "")
         each = float(f"{seconds / len(result.images):.2g}")  # 120 s, not 1.2e+02
         print(f"{how}: {passes} passes and {each:g} s per image")
     if result.doubted:

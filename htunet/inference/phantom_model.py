@@ -101,6 +101,7 @@ class _SeveralViews(Network):
         self.network = network
         self.sides = sides
         self.mirrored = mirrored
+        self.passes = len(sides) * (1 + mirrored)
 
     def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) values 0..255 -> the logarithms of the mean probabilities of the mask, (B, K, H, W).

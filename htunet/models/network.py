@@ -48,6 +48,8 @@ class Network(nn.Module):
     """Whether the network has been merged, so that it can only predict."""
     smallest_side = 1
     """Smallest side of an input image, pixels."""
+    passes = 1
+    """How often ``forward`` sees each image."""
     takes_images_alone = True
     """Whether ``forward`` maps images to ``Scores``, and takes nothing else."""
 
