@@ -79,3 +79,15 @@ def test_holm_equals_statsmodels_where_that_is_installed() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p = np.random.default_rng(2).random(40) ** 3
     assert holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+
+
+def test_means_over_three_seeds_have_the_ranks_of_their_numerators() -> None:
+    # in thirds: 1, 1, 1, -1, 2, -2. The four 1 share the rank 2.5, both 2 the rank 5.5: (13 - 8) / 21; and two
+    # methods whose seeds were summed in another order do not differ
+    a, b = columns([1, 2, 3, 0, 2, 1, 1]) / 3, columns([0, 1, 2, 1, 0, 3, 1]) / 3
+    differences = a - b
+    differences[-1] = (0.1 + 0.2 + 0.3) - (0.3 + 0.2 + 0.1)
+    found = signed_ranks(differences)
+    assert found.rank_biserial[0] == pytest.approx(5 / 21)
+    assert (found.n[0], found.n_different[0]) == (7, 6)
+    assert found.p == pytest.approx(signed_ranks(columns([1, 1, 1, -1, 2, -2])).p)
