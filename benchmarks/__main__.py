@@ -34,6 +34,8 @@ beside it stands the share that it reaches. Peak memory is that of htunet's larg
 other's. `make bench ARGS=--write` measures all of it again and makes this page; what the figures come from is in
 `benchmarks/rows.py`, and how MONAI and nnU-Net are had in `benchmarks/README.md`. Operations written for speed, and
 what bounds a step of CLIP_HT, are on the page on [kernels](kernels.md); `python -m benchmarks.gpu` measures a GPU.
+Where no instruction set is named, the processor had AVX-512 and computed bf16 itself; with AVX2 alone bf16 is emulated,
+and htunet takes fp32.
 """
 COLUMNS = ("what", "htunet", "otherwise", "ratio", "ceiling of this machine", "peak memory")
 RESUMED_HOURS = 12
@@ -106,7 +108,8 @@ def main() -> None:
             os.environ[variable] = python
     threads = torch.get_num_threads()
     kind = "processor time of one thread" if threads == 1 else f"wall-clock time, {threads} threads"
-    machine = f"{processor()}, torch {torch.__version__}, {kind}, {counted(options.rounds, 'round')}"
+    cpu = f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
+    machine = f"{cpu}, torch {torch.__version__}, {kind}, {counted(options.rounds, 'round')}"
     recent = str(datetime.now() - timedelta(hours=RESUMED_HOURS))
     for name in options.sections:
         print(f"\n{name}", flush=True)

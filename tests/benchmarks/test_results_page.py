@@ -43,6 +43,7 @@ def of_row(cells: list[str]) -> pd.DataFrame:
 UNET = [row for row in rows_below("| data | plan, split |") if "the paper" not in row[0]]
 PAPERS = rows_below("| data, plan | HD95 px |")
 ADAPTERS = rows_below("| adapter | trained parameters |")
+ADAPTERS_DDTI = rows_below("| adapter, DDTI |")
 CURVE = rows_below("| images | epochs, steps |")
 
 
@@ -67,13 +68,20 @@ def test_a_row_of_the_papers_definitions(row: list[str]) -> None:
     assert numbers(row[5])[0] == pytest.approx((len(cases) - len(found)) / cases.run.nunique(), abs=0.0501)
 
 
-@pytest.mark.parametrize("row", ADAPTERS, ids=lambda row: row[0])
-def test_a_row_of_the_adapters(row: list[str]) -> None:
-    method = "PhantomCLIP" if row[0] == "none" else f"PhantomCLIP_{row[0]}"
-    means = cases_of(RESULTS / SHORT / f"BUSI_{method}", "per_case.csv").groupby("run")[["dice", "iou", "hd95"]].mean()
-    assert numbers(row[2]) == pytest.approx(100 * means.dice.to_numpy(), abs=0.0501)
-    assert numbers(row[3]) == pytest.approx(100 * means.iou.to_numpy(), abs=0.0501)
-    assert numbers(row[4]) == pytest.approx(means.hd95.to_numpy(), abs=0.501)
+@pytest.mark.parametrize(("data", "row"), [*(("BUSI", [row[0], *row[2:]]) for row in ADAPTERS),
+                                       *(("DDTI", row) for row in ADAPTERS_DDTI)], ids=str)  # fmt: skip
+def test_a_row_of_the_adapters(data: str, row: list[str]) -> None:
+    cases = {name: cases_of(RESULTS / SHORT / f"{data}_PhantomCLIP{end}", "per_case.csv")
+             for name, end in (("none", ""), ("LoRA", "_LoRA"), ("HT", "_HT"), ("Mona", "_Mona"))}  # fmt: skip
+    means = cases[row[0]].groupby("run")[["dice", "iou", "hd95"]].mean()
+    assert numbers(row[1]) == pytest.approx(100 * means.dice.to_numpy(), abs=0.0501)
+    assert numbers(row[2]) == pytest.approx(100 * means.iou.to_numpy(), abs=0.0501)
+    assert numbers(row[3]) == pytest.approx(means.hd95.to_numpy(), abs=0.501)
+    if row[0] != "HT":
+        own, ht = (100 * cases[name].groupby("case").dice.mean() for name in (row[0], "HT"))
+        apart = (own - ht).to_numpy()
+        drawn = apart[np.random.default_rng(0).integers(0, len(apart), (4000, len(apart)))].mean(axis=1)
+        assert numbers(row[4]) == pytest.approx([apart.mean(), *np.percentile(drawn, [2.5, 97.5])], abs=0.25)
 
 
 @pytest.mark.parametrize("row", CURVE, ids=lambda row: row[0])
