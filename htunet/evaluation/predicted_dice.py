@@ -94,14 +94,17 @@ def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]
     residuals, scaled, part_of = np.empty(n), np.empty(n), np.arange(n) % PARTS
     for part in range(PARTS):  # every tenth image is predicted by a fit on the others
         own = part_of == part
-        residuals[own] = dice[own] - np.interp(expected[own], expected[~own], _isotonic(dice[~own]))
+        residuals[own] = dice[own] - np.interp(expected[own], expected[~own], _isotonic(expected[~own], dice[~own]))
     for part in range(PARTS):
         own = part_of == part
-        scaled[own] = residuals[own] / np.interp(expected[own], expected[~own], _spread(residuals[~own]))
+        scaled[own] = residuals[own] / np.interp(
+            expected[own], expected[~own], _spread(expected[~own], residuals[~own])
+        )
     rank = min(n, ceil((n + 1) * (1 + LEVEL) / 2))  # of n + 1 equally probable places that of the new image is below
     ordered = np.sort(scaled)
     low, high = float(ordered[n - rank]), float(ordered[rank - 1])
-    return DiceCalibration(expected, dice, _isotonic(dice), _spread(residuals), low, high)
+    fitted, spread = _isotonic(expected, dice), _spread(expected, residuals)
+    return DiceCalibration(expected, dice, fitted, spread, low, high)
 
 
 def calibration_of(run: RunPaths) -> DiceCalibration | None:
@@ -131,11 +134,16 @@ def calibration_of(run: RunPaths) -> DiceCalibration | None:
     return fit_calibration(expected_N, dice_N)
 
 
-def _spread(residuals_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(_isotonic(np.abs(residuals_N), rising=False), SMALLEST_SPREAD)
+def _spread(expected_N: NDArray[np.float64], residuals_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(_isotonic(expected_N, np.abs(residuals_N), rising=False), SMALLEST_SPREAD)
 
 
-def _isotonic(values_N: NDArray[np.float64], *, rising: bool = True) -> NDArray[np.float64]:
+def _isotonic(
+    expected_N: NDArray[np.float64], values_N: NDArray[np.float64], *, rising: bool = True
+) -> NDArray[np.float64]:
+    """One value for equal ``expected_N``, such as those of networks that are sure of everything."""
     from scipy.optimize import isotonic_regression  # takes a moment, and only here
 
-    return np.asarray(isotonic_regression(values_N, increasing=rising).x)
+    _, place_N, counts = np.unique(expected_N, return_inverse=True, return_counts=True)
+    means = np.bincount(place_N, values_N) / counts
+    return np.asarray(isotonic_regression(means, weights=counts, increasing=rising).x, dtype=np.float64)[place_N]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import isotonic_regression
 
 from htunet.data.expected_dice import COLUMNS, ensemble_gain, expected_dice
 from htunet.evaluation.predicted_dice import DiceCalibration, calibration_of, fit_calibration, predicted_dice
@@ -47,6 +48,23 @@ def test_the_prediction_is_what_such_masks_really_had() -> None:
         assert calibration(value).value == pytest.approx(2.5 * (value - 0.6), abs=0.05)
     values = [calibration(value).value for value in np.linspace(0, 1, 50)]
     assert values == sorted(values)
+
+
+def test_equal_expected_values_predict_the_mean_of_their_images_not_the_best_of_them() -> None:
+    all_sure = fit_calibration(np.full(31, 0.9), np.linspace(0.2, 0.8, 31))
+    assert all_sure is not None
+    assert all_sure(0.9).value == pytest.approx(0.5)
+    two = fit_calibration(
+        np.repeat([0.6, 0.9], 15), np.concatenate([np.linspace(0.1, 0.3, 15), np.linspace(0.7, 0.9, 15)])
+    )
+    assert two is not None
+    assert [two(value).value for value in (0.6, 0.9)] == pytest.approx([0.2, 0.8])
+    assert two(0.9).low < 0.75 < two(0.9).high
+    rng = np.random.default_rng(3)  # without equal values nothing changes
+    expected, dice = rng.uniform(size=40), rng.uniform(size=40)
+    found, order = fit_calibration(expected, dice), np.argsort(expected)
+    assert found is not None
+    np.testing.assert_allclose(found.fitted_N, isotonic_regression(dice[order]).x)
 
 
 def test_the_interval_covers_nine_of_ten_new_images() -> None:
