@@ -70,19 +70,22 @@ class Predictor:
 
     def __init__(
         self,
-        network: Network | Sequence[Network],
+        network: Network | Iterable[Network],
         plan: Plan,
         *,
         device: torch.device,
         precision: str,
         task: str = SEGMENTATION,
     ) -> None:
-        self.networks = [network] if isinstance(network, Network) else list(network)
-        for member in self.networks:
+        self.networks = list[Network]()
+        for member in [network] if isinstance(network, Network) else network:
             member.merge_for_inference()
             if precision == BF16:
                 convert_frozen_to_bf16(member)
             member.to(device).eval()
+            if self.networks:
+                _share(member, self.networks[0])
+            self.networks.append(member)
         self.plan = plan
         self.device = device
         self.precision = precision
@@ -116,7 +119,7 @@ class Predictor:
         trained = {each.precision for each in models}
         highest = FP32 if FP32 in trained else next(iter(trained - {BF16}), "auto")
         precision = resolve_precision(highest, place.type)
-        networks = [each.network() for each in models]
+        networks = (each.network() for each in models)  # one after another: each shares the frozen weights of the first
         return cls(networks, model.plan, device=place, precision=precision, task=model.task)
 
     def augment(self, augmented: bool) -> None:
@@ -243,6 +246,15 @@ def _are_sides(found: object) -> bool:
     except (TypeError, ValueError):
         return False
     return 0 < height < np.inf and 0 < width < np.inf
+
+
+def _share(network: Network, first: Network) -> None:
+    """Keep the weights that both have, such as those of the frozen encoder, in memory once; results stay the same."""
+    known = dict(first.named_parameters())
+    for name, weight in network.named_parameters():
+        other = known.get(name)
+        if other is not None and weight.dtype == other.dtype and torch.equal(weight, other):
+            weight.data = other.data
 
 
 def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
