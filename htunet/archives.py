@@ -54,7 +54,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno not in OF_NAMES:
             raise
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(8)
         if start.startswith(b"PK"):
             raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None

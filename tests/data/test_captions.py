@@ -94,7 +94,7 @@ def test_bytes_that_are_no_text_are_an_error(folder: Path) -> None:
 
 def test_a_missing_image_is_named(folder: Path) -> None:
     (folder / "images" / "p1.png").unlink()
-    with pytest.raises(HtunetError, match=r"lacks the image of 1 pairs: images/p1\.png"):
+    with pytest.raises(HtunetError, match=r"lacks the image of 1 pair: images/p1\.png"):
         read_captions(PATHS)
 
 

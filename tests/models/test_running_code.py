@@ -96,7 +96,7 @@ def test_files_are_read_through_one_place_that_bounds_them_and_refuses_devices()
             continue
         arguments = [ast.unparse(argument) for argument in (*node.args, *(item.value for item in node.keywords))]
         opens = name.split(".")[-1] == "open" and name not in ("os.open", "Image.open", "archive.open", "opened.open")
-        writes = any(argument.strip("'\"") in ("w", "wb", "a", "ab", "r+b") for argument in arguments)
+        writes = any(argument.strip("'\"") in ("w", "wb", "x", "xb", "a", "ab", "r+b") for argument in arguments)
         of_our_own = any(argument.startswith("json.dumps(") for argument in arguments)
         if (
             (opens and not writes)

@@ -4,6 +4,7 @@ The CSV files were made by commit 4fe71f3. The printed ones are younger: since t
 metrics that its public code computes, and these have columns of their own. The page and the tables
 say the same since, which they did not of distances where one seed leaves out other cases than another one (one counted
 each case once, the other each seed), nor of classes, as the summaries here say something else than their cases.
+Two comparisons have other ranks since: some of their differences are equal, but for the last bit of a mean over seeds.
 """
 
 import csv
