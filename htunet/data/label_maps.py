@@ -101,8 +101,8 @@ class LabelMap:
             if any(value >= COLOUR for value, label in self.values if label):
                 text += (
                     ". Where marks over a copy of the image blend into it (JPEG, half-transparent), no colour can be "
+                    "named: give masks of the marks alone as PNG, or the outlines as --annotations"
                 )
-                text += "named: give masks of the marks alone as PNG, or the outlines as --annotations"
             raise HtunetError(text)
         return found, not known.all()
 

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from htunet.inference.exported import CHECKPOINT, FORMAT, ExportedModel, ModelCa
 from htunet.inference.prediction import NO_LESION
 from htunet.inference.predictor import Predictor
 from htunet.inference.trained import TrainedModel
+from htunet.inference.views import PLAIN, View
 from htunet.models import checkpoint
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
@@ -50,8 +52,6 @@ SMALLER_SIDES = (160, 112)
 """Input sizes at which UNet sees an image, too: BUSI's pictures suit it better at half their size, DDTI's do not."""
 LEAST = 0.15
 """Smallest threshold of a lesion's probability, so that nothing is found where no pixel is likely."""
-SMALLEST = 1e-30
-"""Probability, so that its logarithm is a number."""
 QUALITY_JSON = "quality.json"
 """Beside the weights of UNet: what ``ModelCard.quality`` holds, from ``benchmarks.phantom_transfer quality``."""
 WARNING = (
@@ -94,14 +94,14 @@ class _WithClassHead(Network):
 
 
 class _SeveralViews(Network):
-    """A network that sees each image in several views: at several sizes, or also in a mirror."""
+    """A network that sees each image at several sizes and in several views, such as also in a mirror."""
 
-    def __init__(self, network: Network, sides: Sequence[int], *, mirrored: bool) -> None:
+    def __init__(self, network: Network, sides: Sequence[int], views: Sequence[View]) -> None:
         super().__init__()
         self.network = network
         self.sides = sides
-        self.mirrored = mirrored
-        self.passes = len(sides) * (1 + mirrored)
+        self.views = views
+        self.passes = len(sides) * len(views)
 
     def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) values 0..255 -> the logarithms of the mean probabilities of the mask, (B, K, H, W).
@@ -109,16 +109,15 @@ class _SeveralViews(Network):
         Classes, where the network has them, are those of the image as it is.
         """
         images, found, maps_BKHW = images_BCHW.float(), dict[str, Tensor](), list[Tensor]()
-        for side, mirror in [(side, mirror) for side in self.sides for mirror in (False, *[True] * self.mirrored)]:
-            view = images if side == images.shape[-1] else F.interpolate(
-                images, size=(side, side), mode="bilinear", antialias=True)  # fmt: skip
-            scores = self.network(view.flip(-1) if mirror else view)
+        smallest = torch.finfo(torch.float32).tiny  # so that its logarithm is a number
+        for side, view in product(self.sides, self.views):
+            resized = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+            scores = self.network(view.apply(resized))
             scores = scores if isinstance(scores, dict) else {SEGMENTATION: scores}
             found = found or scores
-            map_BKHW = scores[SEGMENTATION].float().softmax(dim=1)
-            map_BKHW = map_BKHW.flip(-1) if mirror else map_BKHW
+            map_BKHW, _ = view.invert(scores[SEGMENTATION].float().softmax(dim=1))
             maps_BKHW.append(F.interpolate(map_BKHW, size=images.shape[-2:], mode="bilinear"))
-        return found | {SEGMENTATION: torch.stack(maps_BKHW).mean(dim=0).clamp_min(SMALLEST).log()}
+        return found | {SEGMENTATION: torch.stack(maps_BKHW).mean(dim=0).clamp_min(smallest).log()}
 
     def frozen_module(self) -> None:
         """None: it only predicts."""
@@ -165,9 +164,9 @@ class PhantomModel(ExportedModel):
         found, side = _BothPredictor.from_trained(*members, device=device), members[0].plan.input_size[0]
         smaller = [each for each in SMALLER_SIDES if each < side]
         found.networks = [
-            _SeveralViews(network, [side], mirrored=True)
+            _SeveralViews(network, [side], (View(), View(mirror=True)))
             if member.method == PHANTOM_CLIP
-            else _SeveralViews(network, [side, *smaller], mirrored=False)
+            else _SeveralViews(network, [side, *smaller], PLAIN)
             for member, network in zip(members, found.networks, strict=True)
         ]
         return found

@@ -422,7 +422,7 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     for key in sorted(then.keys() | now.keys()):
         before, after = then.get(key), now.get(key)
         if before != after and key in CONTENTS:
-            if key in then:  # an earlier version may not have written it
+            if key in then or key != "images_sha256":  # which earlier versions did not write
                 yield f"{CONTENTS[key]} have changed"
         elif isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after)
