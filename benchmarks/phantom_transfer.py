@@ -2,6 +2,7 @@
 
     python -m benchmarks.phantom_transfer zero WEIGHTS PREPROCESSED [PREPROCESSED ...] [--normals FOLDER] --out OUT
     python -m benchmarks.phantom_transfer few DATASET --arms UNet UNet:phantom PhantomCLIP_HT --out OUT [...]
+    python -m benchmarks.phantom_transfer table OUT/BUSI_cases.csv --arms UNet UNet:phantom --pairs UNet:phantom-UNet
     python -m benchmarks.phantom_transfer quality --out OUT [--images 160]
     python -m benchmarks.phantom_transfer check PREPROCESSED [...] [--normals FOLDER] --out OUT [--every 3]
 
@@ -9,6 +10,7 @@
 htunet_preprocessed/Dataset503_BUSI/paper, whose images are all measured, as none has been learnt from. Each network and
 data set gets a CSV with a row for each image; what is there is not measured again. ``few``: runs of a planned data set,
 which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or ``:random`` for its weights.
+``table``: means over seeds and test images, and differences of two arms, paired over the images, of what ``few`` wrote.
 ``quality``: the file quality.json beside the shipped weights, from simulated images of seeds that were not learnt from,
 half of them with ranges beyond those that were. ``check``: what the model phantom then says of real images.
 """
@@ -17,12 +19,14 @@ import argparse
 import csv
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
@@ -33,13 +37,17 @@ from htunet.data.expected_dice import expected_dice
 from htunet.data.few_shot import RATIOS
 from htunet.data.image_io import read_image
 from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.split_files import load_splits
 from htunet.evaluation.classification import auc
+from htunet.evaluation.comparisons import SIGNIFICANT, holm, paired_tests
 from htunet.evaluation.metrics import PENALISE, score_mask
 from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means
 from htunet.files import read_object, write_csv, write_json
 from htunet.inference.unlike_images import learn_familiar
 from htunet.models.weights.formats import read_state
 from htunet.models.weights.store import SHIPPED
+from htunet.paths import find_dataset
+from htunet.planning.plans import load_plan
 from htunet.pretraining.learners import LEARNERS, Learner, PhantomLearner
 from htunet.pretraining.stream import CLASSES
 from htunet.records import record_from
@@ -201,17 +209,58 @@ def _summary(path: Path) -> dict[str, object]:
 
 
 def few(options: argparse.Namespace) -> None:
-    """Train and test every arm, ratio and seed; a table of test Dice."""
-    rows = []
+    """Train and test every arm, ratio and seed: a row for each test image, and one for each run."""
+    cases, runs = list[dict[str, Any]](), list[dict[str, Any]]()
+    paths = find_dataset(options.dataset)
+    batch = load_plan(paths.plans_json, options.plan).batch_size
+    images = len(load_splits(paths.splits_json)[0]["train"])
     for seed, ratio, arm in itertools.product(options.seeds, options.ratios, options.arms):
         method, _, weights = arm.partition(":")
-        changes = {"num_epochs": options.epochs, "plan": options.plan, "seed": seed, "device": options.device}
+        taken, epochs = math.floor(ratio * images + 0.5), options.epochs
+        if options.steps:
+            epochs = math.ceil(options.steps / math.ceil(taken / batch))
+        changes = {"num_epochs": epochs, "plan": options.plan, "seed": seed, "device": options.device}
         changes |= {"ratio": None if ratio == 1 else ratio, "weights": weights or "pretrained"}
         outcome = api.train(options.dataset, method, 0, **changes)
-        means = api.load(outcome.run.folder, device=options.device).evaluate()["htunet"]["means"]
-        rows.append({"arm": arm, "ratio": ratio, "seed": seed, "means": json.dumps(means)})
-        write_csv(options.out / f"few_{options.dataset}.csv", ("arm", "ratio", "seed", "means"), rows)
-        print(arm, ratio, seed, json.dumps(means)[:300], flush=True)
+        api.load(outcome.run.folder, device=options.device).evaluate()
+        about = {"arm": arm, "images": taken, "seed": seed}
+        with (outcome.run.folder / "test" / "per_case.csv").open(encoding="utf-8", newline="") as file:
+            tested = [row for row in csv.DictReader(file) if row["resolution"] == "input_size"]
+        cases += [about | {key: row[key] for key in ("case", "dice", "hd95")} for row in tested]
+        runs.append(about | {"epochs": epochs, "best_epoch": outcome.best_epoch, "val_dice": outcome.best_metric})
+        write_csv(options.out / f"{options.dataset}_cases.csv", tuple(cases[0]), cases)
+        write_csv(options.out / f"{options.dataset}_runs.csv", tuple(runs[0]), runs)
+        print(arm, ratio, seed, np.mean([float(row["dice"]) for row in tested]).round(4), flush=True)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print what ``few`` has written: test Dice by arm and number of images, and paired differences of arms."""
+    pairs = [tuple(pair.split("-")) for pair in options.pairs]
+    for path in options.cases:
+        dice = 100 * pd.read_csv(path).set_index(["images", "arm", "seed", "case"]).dice
+        lines, tests = list[list[str]](), list[dict[str, Any]]()
+        for images in dice.index.unique("images"):
+            of_arm = {arm: dice[images, arm].unstack("case") for arm in dice[images].index.unique("arm")}
+            cells = [_mean_and_deviation(of_arm[arm].mean(axis=1)) for arm in options.arms]
+            for one, other in pairs:
+                apart = (of_arm[one] - of_arm[other]).dropna(how="all")  # seeds that both have
+                test = paired_tests(apart.mean().to_numpy()[:, None], [""] * apart.shape[1])[0]
+                cells.append("{mean_difference:+.1f} [{low:.1f}, {high:.1f}]".format(**test))
+                tests.append(test)
+            lines.append([f"{images} ({len(next(iter(of_arm.values())))})", *cells])
+        p = holm(np.array([test["p"] for test in tests])).reshape(len(lines), len(pairs))
+        print(f"\n{path.stem}\n\n| images (seeds) | {' | '.join([*options.arms, *options.pairs])} |")
+        print("|---" * (1 + len(options.arms) + len(pairs)) + "|")
+        for line, p_of_line in zip(lines, p, strict=True):
+            line[-len(pairs) :] = [
+                f"{cell}{'*' if value < SIGNIFICANT else ''}"
+                for cell, value in zip(line[-len(pairs) :], p_of_line, strict=True)
+            ]
+            print(f"| {' | '.join(line)} |")
+
+
+def _mean_and_deviation(of_seeds: "pd.Series[float]") -> str:
+    return f"{of_seeds.mean():.1f}" + (f" ± {of_seeds.std():.1f}" if len(of_seeds) > 1 else "")
 
 
 def quality(options: argparse.Namespace) -> None:
@@ -309,9 +358,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     two.add_argument("--ratios", type=float, nargs="+", default=[*RATIOS, 1.0])
     two.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     two.add_argument("--plan", default="paper")
-    two.add_argument("--epochs", type=int)
+    length = two.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int)
+    length.add_argument("--steps", type=int, help="as many whole epochs as have this number of steps, at least")
     two.add_argument("--device", default="auto")
     two.set_defaults(act=few)
+    five = actions.add_parser("table")
+    five.add_argument("cases", type=Path, nargs="+", help="files DATASET_cases.csv of few")
+    five.add_argument("--arms", nargs="+", required=True)
+    five.add_argument(
+        "--pairs", nargs="+", required=True, help="such as UNet:phantom-UNet; * where p < 0.05 after Holm"
+    )
+    five.set_defaults(act=table)
     three = actions.add_parser("quality")
     three.add_argument("--images", type=int, default=160, help="of each kind")
     three.set_defaults(act=quality)
@@ -324,7 +382,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for action in (one, two, three, four):
         action.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
+    if "out" in options:
+        options.out.mkdir(parents=True, exist_ok=True)
     options.act(options)
 
 

@@ -63,7 +63,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
     backbone = parse_method(method).backbone
     if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
-        plan = from_phantom(plan, settings.num_epochs)
+        plan = from_phantom(plan, settings.num_epochs, frozen=backbone is not None)
         remarks += [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
         label = label or PHANTOM * (backbone is None)
     group = (paths, type(trainer).__name__, plan.name, method)

@@ -25,6 +25,9 @@ def test_the_start_is_gentle_and_has_its_reasons() -> None:
     assert {"learning_rate", "warm_up_epochs"} <= plan.because.keys()
     assert from_phantom(tiny_plan(num_epochs=200), 20).warm_up_epochs == 2  # of a run of 20 epochs, not half of it
     assert from_phantom(tiny_plan(learning_rate=1e-5, num_epochs=200)).learning_rate == 1e-5
+    frozen = from_phantom(tiny_plan(learning_rate=1e-2, num_epochs=40), frozen=True)
+    assert (frozen.learning_rate, frozen.warm_up_epochs) == (1e-2, 4)  # nothing that was learnt can be lost
+    assert "frozen" in frozen.because["learning_rate"]
     short = from_phantom(tiny_plan(), 4)
     assert (short.warm_up_epochs, short.because["warm_up_epochs"][:26]) == (0, "at most a tenth of 4 epoch")
     assert [learning_rate(1.0, step, 10**6, warm_up=4) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
