@@ -1,4 +1,4 @@
-"""How fast HD95 and ASD are against medpy, on the same masks, taken in turns: python benchmarks/metrics_speed.py.
+"""How fast HD95 and ASD are against medpy, on the same masks, taken in turns: python -m benchmarks.metrics_speed.
 
 medpy computes one metric per call; ours computes HD95, ASD and both variants of the paper's public code at once.
 ``pair`` compares all of ours with medpy's hd95 + assd, ``hd95`` with medpy's hd95 alone.

@@ -1,6 +1,6 @@
 """How many phantom images are made in a second on one core, files included.
 
-OMP_NUM_THREADS=1 python benchmarks/phantom_speed.py [NUM_IMAGES]
+OMP_NUM_THREADS=1 python -m benchmarks.phantom_speed [NUM_IMAGES]
 """
 
 import sys

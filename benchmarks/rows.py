@@ -22,9 +22,9 @@ from PIL import Image
 from benchmarks.alternatives import SIZES, alternatives, write_pictures
 from benchmarks.ceiling import Ceiling
 from benchmarks.conversion import write_images
+from benchmarks.many_images import SMALL, SMALL_INPUT, VERY_MANY, evaluations, numbers
 from benchmarks.measure import Row, compared, peak_gb, row_of, run_command, with_ceiling
 from benchmarks.metrics_speed import SIZE, lesion
-from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, evaluations, numbers
 from benchmarks.report_speed import report_of_rows
 from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, Stepper, as_users_write_it, turns
 from htunet.data.raw import Case

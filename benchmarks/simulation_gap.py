@@ -1,11 +1,12 @@
 """How far the simulated images are from real ones, measured on the training split of preprocessed data sets.
 
-python benchmarks/simulation_gap.py preprocessed/Dataset503_BUSI/public [more folders] [--organ breast] [--images 400]
+python -m benchmarks.simulation_gap preprocessed/Dataset503_BUSI/public [more folders] [--organ breast] [--images 400]
 
 For each statistic: quantiles of the real and of the simulated images, and the share of the real ones that lie between
 the 2.5th and the 97.5th percentile of the simulated ones (``covered``; about 95 % where both agree). At the end the
 area under the ROC curve of a logistic regression that tells real from simulated by these statistics, cross-validated:
 0.5 where it cannot, 1 where it always can. Only images of the training split of fold 0 are opened.
+``--figure FILE`` draws histograms of twelve of the statistics, for one folder.
 ``--sheet FILE`` writes simulated images of all organs instead, their lesions outlined.
 """
 
@@ -13,7 +14,9 @@ import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,6 +30,15 @@ from htunet.simulation.settings import SimulationSettings
 from htunet.simulation.simulate import simulate
 
 Array = NDArray[np.float32]
+DRAWN = (
+    *("mean", "spread", "black outside", "upper third to lower", "detail", "detail, 1 pixel across"),
+    *("lesion area", "inside", "ring minus inside", "detail inside", "slope on the outline", "below minus ring"),
+)
+"""The statistics that ``--figure`` draws."""
+STYLES: tuple[dict[str, Any], ...] = (
+    {"label": "real", "color": "#E69F00", "alpha": 0.6},
+    {"label": "simulated", "color": "#0072B2", "histtype": "step", "linewidth": 1.6},
+)
 
 
 def training_images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -116,6 +128,27 @@ def table(real: list[dict[str, float]], made: list[dict[str, float]]) -> list[st
     return [*lines, f"Told apart by logistic regression: AUC {area:.3f}"]
 
 
+def draw(file: Path, title: str, real: list[dict[str, float]], made: list[dict[str, float]]) -> None:
+    """Histograms of real and simulated images over each other; no real image can be seen in them."""
+    figure, panels = plt.subplots(3, 4, figsize=(10, 6), layout="constrained")
+    for name, panel in zip(DRAWN, panels.flat, strict=True):
+        columns = [np.array([row[name] for row in rows]) for rows in (real, made)]
+        bins = np.linspace(*np.percentile(np.concatenate(columns), [0.5, 99.5]), 25)
+        for values, style in zip(columns, STYLES, strict=True):
+            panel.hist(
+                np.clip(values, bins[0], bins[-1]), bins, weights=np.full(len(values), 100 / len(values)), **style
+            )
+        panel.set_title(name, fontsize=10)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("% of the images", fontsize=9)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.savefig(file, dpi=110, metadata={"Software": None})
+    Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)
+
+
 def write_sheet(file: Path, rows: int = 5, columns: int = 8, side: int = 112) -> None:
     """One picture of ``rows`` times ``columns`` simulated images in 32 gray values; lesions are outlined in white."""
     tiles = []
@@ -136,6 +169,7 @@ def main() -> None:
     parser.add_argument("--organ", default="breast", help="which simulated images to compare with")
     parser.add_argument("--images", type=int, default=400, help="how many images of each kind at most")
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulated images")
+    parser.add_argument("--figure", type=Path, help="draw the statistics into this PNG")
     parser.add_argument("--sheet", type=Path, help="write a sheet of simulated images to this PNG, and stop")
     arguments = parser.parse_args()
     if arguments.sheet:
@@ -149,6 +183,9 @@ def main() -> None:
         real = [statistics(images[number], masks[number]) for number in chosen if masks[number].any()]
         print(f"{folder}: {len(real)} real, {len(simulated)} simulated images of the {arguments.organ}")
         print("\n".join(table(real, simulated)))
+        if arguments.figure:
+            numbers = f"{len(real)} real and {len(simulated)} simulated images of the {arguments.organ}"
+            draw(arguments.figure, f"{folder.parent.name}: {numbers}", real, simulated)
 
 
 if __name__ == "__main__":

@@ -261,3 +261,10 @@ def test_a_module_has_a_name_of_its_own() -> None:
     shared = {name: found for name, found in places.items() if len(found) > 1}
     assert not {name: found for name, found in shared.items() if name not in SHARED_NAMES}
     assert set(SHARED_NAMES) == set(shared), "SHARED_NAMES names what is no longer shared"
+
+
+def test_no_script_hides_a_module_of_python() -> None:
+    """A script that is started by its path finds its neighbours before Python's own modules of the same name."""
+    scripts = [path.stem for folder in ("benchmarks", "documentation") for path in (ROOT / folder).glob("*.py")]
+    assert len(scripts) > 30
+    assert not set(scripts) & sys.stdlib_module_names
