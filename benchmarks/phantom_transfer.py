@@ -226,7 +226,9 @@ def few(options: argparse.Namespace) -> None:
         about = {"arm": arm, "images": taken, "seed": seed}
         with (outcome.run.folder / "test" / "per_case.csv").open(encoding="utf-8", newline="") as file:
             tested = [row for row in csv.DictReader(file) if row["resolution"] == "input_size"]
-        cases += [about | {key: row[key] for key in ("case", "dice", "hd95")} for row in tested]
+        for row in tested:
+            scores = {"dice": round(float(row["dice"]), 5), "hd95": round(float(row["hd95"]), 2)}
+            cases.append(about | {"case": row["case"]} | scores)
         runs.append(about | {"epochs": epochs, "best_epoch": outcome.best_epoch, "val_dice": outcome.best_metric})
         write_csv(options.out / f"{options.dataset}_cases.csv", tuple(cases[0]), cases)
         write_csv(options.out / f"{options.dataset}_runs.csv", tuple(runs[0]), runs)
@@ -237,30 +239,36 @@ def table(options: argparse.Namespace) -> None:
     """Print what ``few`` has written: test Dice by arm and number of images, and paired differences of arms."""
     pairs = [tuple(pair.split("-")) for pair in options.pairs]
     for path in options.cases:
-        dice = 100 * pd.read_csv(path).set_index(["images", "arm", "seed", "case"]).dice
-        lines, tests = list[list[str]](), list[dict[str, Any]]()
+        dice = 100 * pd.read_csv(path).set_index(["images", "arm", "seed", "case"]).dice.sort_index()
+        rows = list[list[str]]()
+        p = list[float]()
         for images in dice.index.unique("images"):
             of_arm = {arm: dice[images, arm].unstack("case") for arm in dice[images].index.unique("arm")}
-            cells = [_mean_and_deviation(of_arm[arm].mean(axis=1)) for arm in options.arms]
-            for one, other in pairs:
-                apart = (of_arm[one] - of_arm[other]).dropna(how="all")  # seeds that both have
-                test = paired_tests(apart.mean().to_numpy()[:, None], [""] * apart.shape[1])[0]
-                cells.append("{mean_difference:+.1f} [{low:.1f}, {high:.1f}]".format(**test))
-                tests.append(test)
-            lines.append([f"{images} ({len(next(iter(of_arm.values())))})", *cells])
-        p = holm(np.array([test["p"] for test in tests])).reshape(len(lines), len(pairs))
-        print(f"\n{path.stem}\n\n| images (seeds) | {' | '.join([*options.arms, *options.pairs])} |")
-        print("|---" * (1 + len(options.arms) + len(pairs)) + "|")
-        for line, p_of_line in zip(lines, p, strict=True):
-            line[-len(pairs) :] = [
-                f"{cell}{'*' if value < SIGNIFICANT else ''}"
-                for cell, value in zip(line[-len(pairs) :], p_of_line, strict=True)
-            ]
-            print(f"| {' | '.join(line)} |")
+            means = [_mean_and_deviation(of_arm[arm]) if arm in of_arm else "" for arm in options.arms]
+            found = [_apart(of_arm[one], of_arm[other]) if {one, other} <= {*of_arm} else ("", np.nan)
+                     for one, other in pairs]  # fmt: skip
+            p += [value for _, value in found]
+            rows.append([str(images), *means, *(text for text, _ in found)])
+        clear = (holm(np.array(p)) < SIGNIFICANT).reshape(len(rows), len(pairs))
+        print(f"\n{path}\n\n| images | {' | '.join([*options.arms, *options.pairs])} |")
+        print("|---" * len(rows[0]) + "|")
+        for row, of_row in zip(rows, clear, strict=True):
+            first = len(row) - len(pairs)
+            marked = [text + "*" * bool(sure) for text, sure in zip(row[first:], of_row, strict=True)]
+            print(f"| {' | '.join([*row[:first], *marked])} |")
 
 
-def _mean_and_deviation(of_seeds: "pd.Series[float]") -> str:
+def _mean_and_deviation(dice_SN: pd.DataFrame) -> str:
+    """``50.1 ± 2.0`` of S seeds and N cases; of one seed without a deviation."""
+    of_seeds = dice_SN.mean(axis=1)
     return f"{of_seeds.mean():.1f}" + (f" ± {of_seeds.std():.1f}" if len(of_seeds) > 1 else "")
+
+
+def _apart(one_SN: pd.DataFrame, other_SN: pd.DataFrame) -> tuple[str, float]:
+    """The difference of two arms in the seeds that both have, paired over the cases, with its interval; and its p."""
+    apart_SN = (one_SN - other_SN).dropna(how="all")
+    test = paired_tests(apart_SN.mean().to_numpy()[:, None], [""] * apart_SN.shape[1])[0]
+    return "{mean_difference:+.1f} [{low:.1f}, {high:.1f}]".format(**test), float(test["p"] or 0)
 
 
 def quality(options: argparse.Namespace) -> None:
