@@ -57,3 +57,17 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     start = checkpoint.load(home / "weights" / "UNet" / "checkpoint.safetensors")[0]["model.down.0.0.weight"].float()
     assert (second - start).abs().max() < 1e-2 < (first - start).abs().max()
     assert isinstance(first, torch.Tensor)
+
+
+def test_an_adapter_on_the_frozen_encoder_keeps_the_plans_learning_rate(tiny: DatasetPaths, home: Path) -> None:
+    planned = _signed(tiny_plan(name="adaptive", learning_rate=2e-3))
+    write_arrays(tiny, planned)
+    save_plans(tiny.plans_json, {"adaptive": planned})
+    changes = {"plan": "adaptive", "num_epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0}
+    rates = {
+        method: read_object(api.train("Tiny", method, 0, TrainSettings(**changes, weights=weights)).run.settings_json)[  # type: ignore[arg-type]
+            "plan_content"
+        ]["learning_rate"]
+        for method, weights in (("PhantomCLIP_HT", "pretrained"), ("UNet", "phantom"))
+    }
+    assert rates == {"PhantomCLIP_HT": 2e-3, "UNet": 1e-4}
