@@ -18,9 +18,9 @@ from htunet.data.image_io import label_counts, read_image, read_labels
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.raw import Case, RawDataset
 from htunet.errors import HtunetError
-from htunet.files import read_json, whole_folder, write_csv, write_json
+from htunet.files import file_hash, read_json, whole_folder, write_csv, write_json
 from htunet.parallel import parallel_map
-from htunet.planning.arrays import DONE, FORMAT, arrays_hash
+from htunet.planning.arrays import CHECKSUMS, DONE, FORMAT, arrays_hash, damaged_arrays
 from htunet.planning.plans import Plan
 from htunet.preprocessing.cropping import crop_box, lesion_pixels_lost
 from htunet.preprocessing.geometry import mask_to_input, to_input
@@ -46,7 +46,7 @@ class Preprocessed:
 def preprocess(
     raw: RawDataset, plan: Plan, raw_sha256: str, *, workers: int = 1, progress: str | None = None
 ) -> Preprocessed:
-    """Make the arrays of ``plan``, unless they exist for this raw content and this plan.
+    """Make the arrays of ``plan``, unless they exist, undamaged, for this raw content and this plan.
 
     ``raw_sha256`` comes from ``planning.fingerprint.hash_raw``. The caller has locked the data set's preprocessed
     folder (``files.exclusive``). ``progress`` is the title of the bar on stderr; None shows no bar.
@@ -56,14 +56,12 @@ def preprocess(
     mark = {"format": FORMAT, "plan": plan.name, "plan_sha256": arrays_hash(plan), "raw_sha256": raw_sha256}
     mark |= {"cases": len(cases)}
     found = read_json(folder / DONE) if (folder / DONE).exists() else None
-    pixels = len(cases) * plan.input_size[0] * plan.input_size[1]
-    least = {IMAGES: pixels * plan.channels, MASKS: pixels, CASES: 0}  # an array file may have been cut short or lost
-    if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark:
-        files = {name: folder / name for name in least}
-        if all(file.exists() and file.stat().st_size >= least[name] for name, file in files.items()):
-            return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
+    made = isinstance(found, dict) and {key: found.get(key) for key in mark} == mark
+    if made and not damaged_arrays(folder):
+        return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
     with whole_folder(folder) as part:
         losing, vanished = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
+        write_json(part / CHECKSUMS, {name: file_hash(part / name) for name in (IMAGES, MASKS, CASES)})
         write_json(part / DONE, mark | {LOST: losing} | ({VANISHED: vanished} if vanished else {}))
     return Preprocessed(folder, len(cases), False, losing, vanished)
 

@@ -19,11 +19,11 @@ from htunet.data.image_io import read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
-from htunet.planning.arrays import arrays_hash
+from htunet.planning.arrays import arrays_hash, check_arrays, raw_sha256
 from htunet.preprocessing.geometry import box_of, mask_to_input, to_input
 from htunet.preprocessing.preprocess import preprocess
 
-NAMES = ["cases.csv", "images.npy", "masks.npy", "preprocessed.json"]
+NAMES = ["cases.csv", "checksums.json", "images.npy", "masks.npy", "preprocessed.json"]
 PLAN = plan_of(geometry="letterbox", crop_border=True, input_size=(32, 48))
 SCRIPT = """
 from htunet.data.raw import read_raw
@@ -91,7 +91,24 @@ def test_nothing_is_done_twice(raw: RawDataset) -> None:
     assert (made.folder / "images.npy").stat().st_ino == before
 
 
-@pytest.mark.parametrize("change", ["raw", "size", "geometry", "crop", "cut short", "lost"])
+def change_last_byte(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy", "cases.csv"])
+def test_one_changed_bit_of_the_arrays_is_refused(raw: RawDataset, name: str) -> None:
+    folder = preprocess(raw, PLAN, raw_sha256(raw.paths)).folder
+    check_arrays(raw.paths, PLAN)
+    change_last_byte(folder / name)
+    with pytest.raises(HtunetError, match=rf"{name}: not what was written.*--plan paper$"):
+        check_arrays(raw.paths, PLAN)
+    assert not preprocess(raw, PLAN, raw_sha256(raw.paths)).skipped
+    check_arrays(raw.paths, PLAN)
+    (folder / "checksums.json").unlink()  # as an earlier version made them
+    check_arrays(raw.paths, PLAN)
+
+
+@pytest.mark.parametrize("change", ["raw", "size", "geometry", "crop", "cut short", "lost", "bits", "sums"])
 def test_what_changed_is_made_again(raw: RawDataset, change: str) -> None:
     folder, plan, content = preprocess(raw, PLAN, "abc").folder, PLAN, "abc"
     if change == "raw":
@@ -100,6 +117,10 @@ def test_what_changed_is_made_again(raw: RawDataset, change: str) -> None:
         os.truncate(folder / "images.npy", 5000)
     elif change == "lost":
         (folder / "masks.npy").unlink()
+    elif change == "bits":
+        change_last_byte(folder / "images.npy")
+    elif change == "sums":
+        (folder / "checksums.json").write_text("{")
     else:
         changes = {
             "size": {"input_size": (48, 32)},
