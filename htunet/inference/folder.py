@@ -52,9 +52,9 @@ class FolderResult:
     empty: list[str] = field(default_factory=list)
     """Images in which nothing was found."""
     unlike: list[str] = field(default_factory=list)
-    """Masks, or images without one, of images that are unlike the training images, where that is known."""
+    """Images that are unlike the training images, where that is known."""
     doubted: list[str] = field(default_factory=list)
-    """Masks that mark something in an image where the model's own classes say that there is no lesion."""
+    """Images in which the mask marks something where the model's own classes say that there is no lesion."""
     rows_of_others: int = 0
     """Images of earlier calls that the tables of the output have rows of."""
     classes: ClassProbabilities | None = None

@@ -39,10 +39,16 @@ class Quality:
     def __init__(self, calibrated_on: str = "") -> None:
         self._calibrated_on = calibrated_on
         self.rows: list[dict[str, str]] = []
-        self.unlike: list[str] = []
+
+    @property
+    def unlike(self) -> list[str]:
         """Names of the images that are unlike the training images."""
-        self.doubted: list[str] = []
+        return [row["image"] or row["mask"] for row in self.rows if row["unlike"] == "yes"]
+
+    @property
+    def doubted(self) -> list[str]:
         """Names of the images with a mask in which the model's own classes say that there is no lesion."""
+        return [row["image"] or row["mask"] for row in self.rows if row["look"] == DOUBTED]
 
     def add(self, name: str, found: Prediction) -> None:
         """The prediction of one image, with the Dice to be expected and the distance as far as they are known."""
@@ -54,12 +60,10 @@ class Quality:
         if distance is not None:
             row |= {"distance": f"{distance:.2f}", "unlike": "yes" if found.unlike else "no"}
         if found.unlike:
-            self.unlike.append(name)
             row["look"] = UNLIKE
         if found.classes and NO_LESION in found.classes:
             row["lesion_probability"] = f"{1 - found.classes[NO_LESION]:.3f}"
         if found.doubted:
-            self.doubted.append(name)
             row["look"] = DOUBTED
         if found.labels is not None and not found.labels.any():
             row["look"] = NOTHING

@@ -3,6 +3,7 @@
 Only the values of ``progress.csv``, the settings and the names of data set and method leave the run; no image does.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ LOGGERS = ("tensorboard", "wandb", "mlflow")
 PROJECT = "htunet"
 RECORD = "logger.json"
 """In the run's folder: the ids under which a logger continues a run."""
+NOTHING_TO_THEIR_MAKERS = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+"""Environment of the packages, unless the user has set it: MLflow since 3.2 reports its use, wandb its crashes."""
 
 
 class RunLogger(Protocol):
@@ -41,6 +44,7 @@ def open_logger(name: str, run: RunFolder, settings: Mapping[str, Any]) -> RunLo
     """
     if name == "tensorboard":
         return TensorBoardLogger(run)
+    os.environ.update(NOTHING_TO_THEIR_MAKERS | os.environ)  # which they read when they are imported
     try:
         return (WandbLogger if name == "wandb" else MlflowLogger)(run, settings)
     except Exception as error:  # of any kind: these libraries raise their own and those of what they use

@@ -202,6 +202,12 @@ class _Session:
         if changed:
             text = ", ".join(f"{name} {after} (before: {before})" for name, (before, after) in changed.items())
             log.warning("Continued with %s: its result may differ slightly from that of an undisturbed run.", text)
+        for name in CONTENTS.keys() & self.about.keys() - self.before.keys():
+            log.warning(
+                "The run was started by an earlier version, which did not record %s: whether they have changed since "
+                "is not known. --restart starts from scratch.",
+                CONTENTS[name],
+            )
 
     def _opening(self) -> str:
         """One line about the training that starts."""

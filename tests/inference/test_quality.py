@@ -36,8 +36,8 @@ def test_empty_masks_then_unlike_images_then_the_lowest_dice() -> None:
         ("good.png", "0.900", "0.800", "1.000", "0.50", "no", "", made, "good.jpg", ""),
         ("sure.png", "0.910", "0.800", "1.000", "0.50", "no", "0.750", made, "sure.jpg", ""),
     ]
-    assert quality.unlike == ["other.png"]
-    assert quality.doubted == ["doubt.png"]
+    assert quality.unlike == ["other.jpg"]
+    assert quality.doubted == ["doubt.jpg"]
     assert some.entropy is not None
     assert some.entropy == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)) / np.log(2), abs=1e-5)
 

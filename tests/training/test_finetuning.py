@@ -76,7 +76,9 @@ def test_the_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("keep_latest")
 @pytest.mark.parametrize("method", ["CLIP_HT", "CLIP_Mona"])
-def test_a_run_that_is_stopped_in_between_ends_in_the_same_bits(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_stopped_in_between_ends_in_the_same_bits(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     build_captions()
     whole = finetune_tiny(method=method, parts=2).run
     kept = whole.folder.rename(whole.folder.with_name("kept"))
@@ -86,7 +88,11 @@ def test_a_run_that_is_stopped_in_between_ends_in_the_same_bits(method: str, mon
         with monkeypatch.context() as patch:
             patch.setattr(session.StopSignals, "requested", lambda _, asked=asked: next(asked, True))
             assert finetune_tiny(method=method, parts=2).status == "stopped"
+    assert "did not record" not in caplog.text
+    settings = read_object(whole.settings_json)
+    write_json(whole.settings_json, {name: value for name, value in settings.items() if name != "images_sha256"})
     assert finetune_tiny(method=method, parts=2).status == "finished"
+    assert "did not record the images of the captions" in caplog.text
     for name in ("checkpoint_best.safetensors", "checkpoint_latest.safetensors"):
         assert same_tensors(kept / name, whole.folder / name)
     assert (kept / "progress.csv").read_bytes() == whole.progress_csv.read_bytes()

@@ -1,13 +1,14 @@
 """Curves in other places than TensorBoard's files, each in its offline mode; skipped where the package is absent."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from builders.training import STEPS, tiny_settings
 
 from htunet.errors import HtunetError
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.training import loggers, record, session
 from htunet.training.run import train
 
@@ -58,6 +59,21 @@ def test_a_logger_that_is_not_installed_is_refused_before_anything_is_written(
     with pytest.raises(HtunetError, match=r"--logger wandb needs the package wandb: pip install 'htunet\[wandb\]'"):
         tiny_settings(logger="wandb")
     assert tiny_settings().logger == "tensorboard"
+
+
+@pytest.mark.parametrize("logger", ["mlflow", "wandb"])
+def test_loggers_are_imported_with_reports_to_their_makers_off(monkeypatch: pytest.MonkeyPatch, logger: str) -> None:
+    seen: dict[str, str] = {}
+
+    def import_module(_: str) -> None:
+        seen.update(os.environ)
+        raise ImportError
+
+    monkeypatch.setattr(loggers, "import_module", import_module)
+    monkeypatch.setattr(os, "environ", {"WANDB_ERROR_REPORTING": "true"})  # as the user has set it
+    with pytest.raises(HtunetError):
+        loggers.open_logger(logger, RunPaths(DatasetPaths("Dataset903_Tiny"), "SegTrainer", "tiny", "Plain", 0, 1), {})
+    assert seen == {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "true"}
 
 
 def test_a_server_that_does_not_answer_is_one_error(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
