@@ -56,8 +56,7 @@ def preprocess(
     mark = {"format": FORMAT, "plan": plan.name, "plan_sha256": arrays_hash(plan), "raw_sha256": raw_sha256}
     mark |= {"cases": len(cases)}
     found = read_json(folder / DONE) if (folder / DONE).exists() else None
-    made = isinstance(found, dict) and {key: found.get(key) for key in mark} == mark
-    if made and not damaged_arrays(folder):
+    if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark and not damaged_arrays(folder):
         return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
     with whole_folder(folder) as part:
         losing, vanished = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
