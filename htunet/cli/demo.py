@@ -46,7 +46,7 @@ def _demo(options: argparse.Namespace) -> None:
     test = load_splits(dataset.splits_json)[0]["test"]
     before = dice_before_training(dataset, test)
     print(f"\nBefore any training: mean test Dice {before:.3f} with the weights that come with htunet, which have seen "
-          "simulated images of another program alone.")  # fmt: skip
+          "simulated images of the same kind alone.")  # fmt: skip
     epochs = ["--num-epochs", str(options.num_epochs)] if options.num_epochs else []
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
     train_step(run, DATASET, METHOD, "fold0", "--plan", PLAN, *epochs)

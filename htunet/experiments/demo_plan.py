@@ -1,7 +1,7 @@
 """The demonstration's own plan: what learns the phantom within minutes on two cores, and what is known before it.
 
-The phantom of the demonstration (``dataset_conversion/phantom``) is another program than the simulator that the weights
-are pre-trained with (``htunet/simulation``), and has other seeds: the network sees new images of a new kind.
+The phantom of the demonstration (``dataset_conversion/phantom``) has the tissue, lesions and physics of the simulator
+that the weights are pre-trained with (``htunet/simulation``), other seeds and fewer variations: the images are new.
 """
 
 from collections.abc import Sequence
