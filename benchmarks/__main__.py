@@ -26,16 +26,20 @@ HOME = Path(__file__).parent
 RESULTS, PAGE = HOME / "results" / "performance.json", HOME.parent / "documentation" / "explanation" / "performance.md"
 HEAD = """# Performance
 
-What a user waits for, beside what they would use otherwise, measured in the same run and in turn: the ratio counts,
-absolute figures are of the machine that is named, at the date that is named. A ratio above 1 means that htunet is
-faster; in brackets are the smallest and the largest of the rounds. The ceiling is what htunet would reach on this
-machine if nothing but its convolutions and matrix products took time, each measured as a single call in the same run;
-beside it stands the share that it reaches. Peak memory is that of htunet's largest process, and its ratio to the
-other's. `make bench ARGS=--write` measures all of it again and makes this page; what the figures come from is in
-`benchmarks/rows.py`, and how MONAI and nnU-Net are had in `benchmarks/README.md`. Operations written for speed, and
-what bounds a step of CLIP_HT, are on the page on [kernels](kernels.md); `python -m benchmarks.gpu` measures a GPU.
-Where no instruction set is named, the processor had AVX-512 and computed bf16 itself; with AVX2 alone bf16 is emulated,
-and htunet takes fp32.
+The time that a user waits, beside that of the usual alternative. Both are measured alternately in the same run, on the
+machine and at the date that are named above each table.
+
+- **ratio**: above 1 htunet is faster; in brackets are the smallest and the largest of the rounds. Ratios count more
+  than absolute values.
+- **ceiling**: what htunet would reach on this machine if only its convolutions and matrix products took time, each
+  measured as a single call in the same run. Beside it is the fraction of it that is reached.
+- **peak memory**: that of htunet's largest process, and its ratio to that of the alternative.
+- Where no instruction set is named, the processor had AVX-512 with bf16. With AVX2 alone bf16 is emulated, and htunet
+  takes fp32.
+
+`make bench ARGS=--write` measures all of it and writes this page. [How to repeat it](../../benchmarks/README.md), with
+MONAI and nnU-Net; what is measured is in `benchmarks/rows.py`. [Kernels](kernels.md) explains the operations that are
+written for speed and what bounds a step of CLIP_HT. `python -m benchmarks.gpu` measures a GPU.
 """
 COLUMNS = ("what", "htunet", "otherwise", "ratio", "ceiling of this machine", "peak memory")
 RESUMED_HOURS = 12
