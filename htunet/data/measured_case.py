@@ -20,7 +20,7 @@ from htunet.data.measurements import read_rows, write_rows
 from htunet.data.outlines import is_outline
 from htunet.errors import HtunetError
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when anything here is measured in another way, so that what is stored is measured anew."""
 EIGHT_NEIGHBOURS = np.ones((3, 3))
 FRAME_WIDTH = 4
@@ -43,7 +43,7 @@ class MarkedLabels:
     is_outline: bool
     """Whether what it encloses is larger than what it marks."""
     is_framed: bool = False
-    """Whether a thin line is marked along the whole edge of the image, as around a screenshot; then no outline."""
+    """Whether a thin line is marked along a whole side of the image, or all, as of a screenshot; then no outline."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,10 @@ def marked_labels(mask_HW: UInt8) -> MarkedLabels:
     edge = np.concatenate([mask_HW[0], mask_HW[-1], mask_HW[:, 0], mask_HW[:, -1]])
     surrounds = counts[largest] > mask_HW.size / 2 and (edge == largest).mean() > 1 / 2
     held = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
-    inner = mask_HW[FRAME_WIDTH:-FRAME_WIDTH, FRAME_WIDTH:-FRAME_WIDTH]
-    within = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]]) if inner.size else edge
-    framed = bool(edge.all() and (within > 0).mean() < 1 / 2)
-    outline = bool(held) and not framed and is_outline(mask_HW > 0)
-    return MarkedLabels(held, largest if surrounds else None, outline, framed)
+    sides = [side > 0 for side in (mask_HW, mask_HW[::-1], mask_HW.T, mask_HW.T[::-1]) if len(side) > FRAME_WIDTH]
+    framed = any(side[0].all() and side[FRAME_WIDTH].mean() < 1 / 2 for side in sides)
+    outline = bool(held) and not (framed and edge.all()) and is_outline(mask_HW > 0)
+    return MarkedLabels(held, largest if surrounds else None, outline, framed and not outline)
 
 
 class MeasuredCases(Mapping[str, MeasuredCase]):

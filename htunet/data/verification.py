@@ -218,8 +218,8 @@ def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) 
                 text += ", as background does. Convert again and say which value it has: --labels 'background=...'."
                 yield problem("background_as_label", having, text)
     if framed := [case for case, mask in marked if mask.is_framed]:
-        text = f"{len(framed)} of {len(marked)} masks mark a thin line along the whole edge of the image, as around a "
-        yield problem("framed_masks", framed, f"{text}screenshot, which counts as lesion. Erase it in the masks.")
+        text = f"{len(framed)} of {len(marked)} masks mark a thin line along one or more whole sides of the image, "
+        yield problem("framed_masks", framed, f"{text}as of a screenshot, which counts as lesion. Erase it in them.")
     if outlines := [case for case, mask in marked if mask.is_outline]:
         text = f"{len(outlines)} of {len(marked)} masks are closed outlines: only the drawn line counts as lesion, not "
         yield problem("outlines", outlines, f"{text}what it encloses. htunet_convert --fill-outlines fills them.")

@@ -100,14 +100,14 @@ def test_another_way_of_measuring_has_another_number(monkeypatch: pytest.MonkeyP
     image, mask = np.full((1, 48, 96), 90, np.uint8), np.zeros((48, 96), np.uint8)
     image[0, :, 48:], image[0, 10:20, 10:20], mask[10:20, 10:20] = 2, 30, 1
     one = measure_case(image, mask)
-    assert measured_case.FORMAT == 2
+    assert measured_case.FORMAT == 3
     assert (one.hw, one.field_hw, one.overshoot) == ((48, 96), (48, 49), 0)
     assert (one.lesion_pixels, one.lesion_sides, one.lesions) == (100, (10, 10), 1)
     assert one.signature.content == hashlib.sha256(b"(1, 48, 96)" + image.tobytes()).hexdigest()
     assert np.flatnonzero(one.histogram).tolist() == [2, 30, 90]
     files = save(tmp_path / "m.npz", 1, {("a", "b"): one})
     assert load_measured(tmp_path / "m.npz", 1, files)
-    monkeypatch.setattr(measured_case, "FORMAT", 3)
+    monkeypatch.setattr(measured_case, "FORMAT", 4)
     assert not load_measured(tmp_path / "m.npz", 1, files)
 
 

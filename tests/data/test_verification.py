@@ -250,10 +250,21 @@ def test_masks_that_are_closed_outlines_are_named(home: Path) -> None:
 def test_a_line_along_the_edge_of_masks_is_named_and_no_outline_to_be_filled(home: Path, width: int) -> None:
     frame = np.pad(np.zeros((40 - 2 * width, 50 - 2 * width), np.uint8), width, constant_values=1)
     found = kinds_of([np.maximum(disc(9), frame), disc(9), frame, disc(15, 14)])
-    assert "2 of 4 masks mark a thin line along the whole edge of the image" in found["framed_masks"]
+    assert "2 of 4 masks mark a thin line along one or more whole sides of the image" in found["framed_masks"]
     assert found["framed_masks"].endswith("Such as: m0, m2.")
     assert "1 of 4 masks are closed outlines" in found["outlines"]
     assert "framed_masks" not in kinds_of([1 - disc(8), disc(15, 14), disc(30), disc(9)])
+
+
+def test_a_line_along_some_sides_of_masks_is_named_and_a_band_or_a_part_of_a_side_is_not(home: Path) -> None:
+    masks = [disc(9) for _ in range(6)]
+    masks[0][0] = masks[1][-3:] = masks[2][:, 0] = masks[2][:, -1] = masks[3][:, -1] = masks[3][0] = masks[3][-1] = 1
+    masks[4][-5:] = 1  # a lesion, or a layer
+    masks[5][0, 1:] = 1
+    found = kinds_of(masks)
+    assert set(found) == {"framed_masks"}
+    assert "4 of 6 masks mark a thin line" in found["framed_masks"]
+    assert found["framed_masks"].endswith("Such as: m0, m1, m2, m3.")
 
 
 def test_a_label_that_no_mask_holds_is_named_once(home: Path) -> None:
