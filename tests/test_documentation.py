@@ -166,7 +166,7 @@ def test_the_example_of_the_results_keeps_different_runs_of_a_method_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One on all images has a Dice of 0.75, one on a twentieth of them 0.25; no row has 0.5."""
-    folder = tmp_path / "htunet_results" / "tables"
+    folder = tmp_path / "htunet_data" / "results" / "tables"
     folder.mkdir(parents=True)
     write_statistics(folder, [masks("UNet", [0.75] * 4), masks("UNet", [0.25] * 4, ratio=0.05)])
     monkeypatch.chdir(tmp_path)
