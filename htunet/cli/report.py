@@ -8,6 +8,7 @@ results are those of htunet_evaluate.
 import argparse
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command, tell
@@ -46,9 +47,10 @@ def _write_report(options: argparse.Namespace) -> None:
 
     datasets = [find_dataset(name) for name in options.datasets]
     names = [dataset.name for dataset in datasets]
-    contents = {
-        run: content for run, content in evaluated_contents(tell).items() if not names or run.dataset.name in names
-    }
+    messages: list[str] = []
+    contents = evaluated_contents(messages.append, datasets)
+    for text in messages:
+        tell(text)
     if not contents:
         which = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
         raise HtunetError(f"No run on {which} is evaluated. Evaluate what is trained first: htunet_evaluate")
@@ -64,7 +66,7 @@ def _write_report(options: argparse.Namespace) -> None:
         per_group=options.cases,
         zero_shot=[found for found in zero_shot_contents(tell) if not names or found["dataset"] in names],
     )
-    report = collect(study)
+    report = collect(replace(study, notes=(*study.notes, *messages)))
     write_text(path, render(report))
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, shown: {counted(len(report.gallery.items), 'case')})")
 

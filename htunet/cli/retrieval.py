@@ -47,7 +47,10 @@ def _retrieval(options: argparse.Namespace) -> None:
 
 
 def _line(found: "Retrieval") -> str:
-    parts = [f"R@{k} {100 * value:.2f} % (chance {100 * found.chance[k]:.2f} %)" for k, value in found.recall.items()]
+    from htunet.evaluation.statistics import percent_text
+
+    parts = [f"R@{k} {percent_text(value, 2)} (chance {percent_text(found.chance[k], 2)})"
+             for k, value in found.recall.items()]  # fmt: skip
     return " · ".join([*parts, f"median rank {found.values['median_rank']:g}"])
 
 

@@ -137,6 +137,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
     from htunet.data.split_files import load_splits
+    from htunet.evaluation.statistics import percent_text
     from htunet.experiments.cross_validation import choose, folds_of, refuse_earlier_data, settle_schedule
     from htunet.experiments.time_budget import PLAN
     from htunet.reproducibility import record_command
@@ -192,8 +193,8 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
             splits = load_splits(dataset.splits_json)
             tested = {case for fold in folds_of(dataset, task, schedule) for case in splits[fold]["test"]}
             counts = Counter(case.class_name for case in raw.cases if case.class_name and case.id in tested)
-            print(f"    for comparison: always answering {name} is right in {counts[name] / counts.total():.1%} of them"
-                  )  # fmt: skip
+            fraction = percent_text(counts[name] / counts.total())
+            print(f"    for comparison: always answering {name} is right in {fraction} of them")
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
@@ -408,11 +409,16 @@ def _show(
 
 
 def _percent(mean: "Mean") -> str:
+    """The mean, its interval, and the images that it is of, and of how many."""
+    from htunet.evaluation.statistics import interval_text, percent_text
+
     if mean.mean is None:
-        return "nothing (no case has a value)"
-    known = mean.low is not None and mean.high is not None
-    interval = f"95 % interval {100 * (mean.low or 0.0):.1f} to {100 * (mean.high or 0.0):.1f}, " * known
-    return f"{100 * mean.mean:.1f} % ({interval}{counted(mean.n_used, 'tested image')})"
+        return f"nothing (no value in any of {counted(mean.n_cases, 'tested image')})"
+    interval = interval_text(mean.low, mean.high, 100, 1).strip("[]").replace(", ", " to ")
+    tested = counted(mean.n_cases, "tested image")
+    if mean.n_used < mean.n_cases:
+        tested = f"{mean.n_used} of {tested}; in the others nothing is to be found, and nothing was"
+    return f"{percent_text(mean.mean)} ({f'95 % interval {interval}, ' if interval else ''}{tested})"
 
 
 if __name__ == "__main__":

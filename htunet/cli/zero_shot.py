@@ -57,6 +57,7 @@ def chosen_encoders(options: argparse.Namespace) -> "Choice":
 
 def _zero_shot(options: argparse.Namespace) -> None:
     dataset = find_dataset(options.dataset)
+    from htunet.evaluation.statistics import percent_text
     from htunet.experiments.zero_shot_retrieval import classify_by_prompts
     from htunet.files import read_json
     from htunet.reporting.tables.prompt_table import best_first, summary_lines
@@ -67,8 +68,8 @@ def _zero_shot(options: argparse.Namespace) -> None:
     for line in summary_lines(found.result, read_json(found.folder / "summary.json")):
         print(f"  {line}")
     best = best_first(found.result.prompts)[0]
-    assert best.auc is not None
-    print(f"  best prompt alone, AUC {100 * best.auc:.2f} %: {best.prompt.text}")
+    if best.auc is not None:
+        print(f"  best prompt alone, AUC {percent_text(best.auc, 2)}: {best.prompt.text}")
     print(f"All prompts: {found.folder / 'prompts.md'}")
 
 

@@ -39,6 +39,8 @@ TEXTS = (
 )
 OTHER_SPLIT = "other_split"
 """Key of a summary's own object: the short hash of a split that is no longer in use."""
+EARLIER = "earlier"
+"""Key of a summary's own object: of what earlier state of the files the results are, where that is found out."""
 ARM = tuple(name for name in RUN if name not in ("dataset", "fold", "seed"))
 """What makes runs of one data set comparable repetitions of each other: they differ in fold and seed alone."""
 
@@ -145,8 +147,12 @@ def positive_of(own: Mapping[str, Any]) -> str:
 
 
 def other_split(own: Mapping[str, Any]) -> str:
-    """What the plan's name says of a run whose split is not the one in use, where the reader of results found out."""
-    return f", split {own[OTHER_SPLIT]}" if own.get(OTHER_SPLIT) else ""
+    """What the plan's name says of results that are of another split, or of files that are no longer so.
+
+    The reader of results finds that out; such results are never averaged with those of now.
+    """
+    split = f", split {own[OTHER_SPLIT]}" if own.get(OTHER_SPLIT) else ""
+    return split + (f", {own[EARLIER]}" if own.get(EARLIER) else "")
 
 
 def adapter_of(own: Mapping[str, Any]) -> str:

@@ -101,9 +101,12 @@ def auc(scores_SNK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
     """Mean over S runs of the same cases of the area under the ROC curve, (R,).
 
     The area is the fraction of (positive, other) pairs in the right order, equal ones as half. More than two classes:
-    mean over the classes, each against all others. NaN where only one class has cases.
+    mean over the classes, each against all others. NaN where only one class has cases. A score that is NaN raises
+    ValueError: it would have a place in the order.
     """
     num_classes = scores_SNK.shape[2]
+    if np.isnan(scores_SNK).any():
+        raise ValueError("An AUC of scores of which some are NaN means nothing.")
     present_RK = weights_RN @ np.eye(num_classes)[truth_N] > 0
     area = _area if len(scores_SNK) == 1 else _mean_area
     areas_KR = [area(scores_SNK[:, :, k], truth_N == k, weights_RN) for k in range(num_classes)]

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from htunet.evaluation.statistics import RESAMPLES, bootstrap_means, group_sums, ratio
+from htunet.evaluation.statistics import RESAMPLES, bootstrap_means, group_sums, ratio, rounded
 
 SIGNIFICANT = 0.05
 DECIMALS = 12
@@ -117,6 +117,16 @@ def corrected(
         effect = row["rank_biserial"]
         clear = p < SIGNIFICANT and effect != 0
         yield row, p, (row["a"] if (effect > 0) == higher_is_better else row["b"]) if clear else ""
+
+
+def p_text(p: float) -> str:
+    """A p-value with three decimals; one below ``SIGNIFICANT`` never looks as if it were not.
+
+    >>> p_text(0.0321), p_text(0.00001), p_text(0.0497), p_text(0.9999)
+    ('0.032', '< 0.001', '< 0.05', '> 0.999')
+    """
+    edge = 0.001 if p < 0.001 else SIGNIFICANT if SIGNIFICANT - 0.0005 <= p < SIGNIFICANT else None
+    return rounded(p, 3, 1.0) if edge is None else f"< {edge}"
 
 
 def by_group(differences_NC: Floats, groups: Sequence[str]) -> Floats:

@@ -69,6 +69,17 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     return same_version and _time(run.summary_json) >= max(map(_time, paths))
 
 
+def is_of_earlier_training(run: RunPaths) -> bool:
+    """Whether the run that was tested on another data set is trained again since, or is being so."""
+    if run.trained_on is None or not run.source.settings_json.exists():  # a run that is trained again loses its results
+        return False
+    try:
+        then, now = (read_object(one.finished_json) if one.finished_json.exists() else {} for one in (run, run.source))
+    except HtunetError:  # reported by the code that needs the run
+        return False
+    return then != now
+
+
 def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
     """Whether the images or references that the results of a run rest on have changed since; of its summary's object.
 

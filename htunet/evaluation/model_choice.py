@@ -43,13 +43,13 @@ def choose_model(scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelCh
         simplest_first: The methods.
 
     Raises:
-        HtunetError: No case has a loss of every method.
+        HtunetError: No case that has a loss of every method has a value.
     """
     methods, cases = list(simplest_first), ["case", "group", "fold"]
     losses, values = (scores.pivot(index=cases, columns="method", values=name).reindex(columns=methods)
                       for name in (LOSS, VALUE))  # fmt: skip
     compared = losses.notna().all(axis=1)
-    if not compared.any():
+    if not values[compared].notna().any(axis=None):
         raise HtunetError(
             f"No image has a value for each of the methods {', '.join(methods)}, so that none of them can be chosen: "
             "the tested images show nothing to find, and nothing is found in them."
@@ -84,7 +84,7 @@ def choose_on_validation(validation: pd.DataFrame, scores: pd.DataFrame, simples
     counts once, with its mean.
     """
     chosen, methods = choose_model(validation, simplest_first), list(simplest_first)
-    values = scores.pivot_table(index=["case", "group"], columns="method", values=VALUE, dropna=False)
+    values = scores.groupby(["case", "group", "method"])[VALUE].mean().unstack("method")
     means = bootstrap_means(values.reindex(columns=methods).to_numpy(), list(values.index.get_level_values("group")))
     own = dict(zip(methods, means, strict=True))
     return ModelChoice(

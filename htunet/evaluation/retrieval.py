@@ -41,8 +41,11 @@ class Retrieval:
 def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], captions: Sequence[str]) -> NDArray:
     """(N,) place of the best right answer of each query, from 1; a wrong answer that is equally similar comes first.
 
-    Of the (N, N) similarities only as many rows exist at a time as ``SIMILARITIES`` allows.
+    Of the (N, N) similarities only as many rows exist at a time as ``SIMILARITIES`` allows. ValueError for NaN, which
+    would come first.
     """
+    if np.isnan(queries_NE).any() or np.isnan(answers_NE).any():
+        raise ValueError("Ranks of embeddings of which some are NaN mean nothing.")
     number_N = _numbers(captions)
     order_N = np.argsort(number_N, kind="stable")
     starts_N = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))

@@ -9,6 +9,7 @@ column with values missing.
 Dimension key: N cases, G groups, M columns, R resamples.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ from htunet.reproducibility import generator
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+NOISE = 1e-12
+"""Of rounding: numbers that differ by less are equal."""
 CHUNK, DRAWN_AT_ONCE = 500, 2**18
 """Resamples and numbers that are drawn at a time."""
 KEPT = 2**23
@@ -152,28 +155,43 @@ def estimate_text(
     scale: float = 1.0,
     unit: str = "",
     decimals: int = 2,
+    most: float = 100.0,
 ) -> str:
-    """A value with its unit and its interval, all with equally many decimals; ``-`` where there is no value.
+    """A value with its unit and its interval, all as ``rounded``; ``-`` where there is no value.
 
     >>> estimate_text(0.75, 0.5, 0.9, scale=100, unit="%"), estimate_text(0.5, None, None), estimate_text(None, 0, 1)
     ('75.00 % [50.00, 90.00]', '0.50', '-')
     """
-    if value is None:
+    if value is None or value != value:
         return "-"
-    number, interval = f"{scale * value:.{decimals}f}", interval_text(low, high, scale=scale, decimals=decimals)
+    number, interval = rounded(scale * value, decimals, most), interval_text(low, high, scale, decimals, most)
     return " ".join(filter(None, [number, unit, interval]))
 
 
-def interval_text(low: float | None, high: float | None, *, scale: float = 1.0, decimals: int = 2) -> str:
+def interval_text(
+    low: float | None, high: float | None, scale: float = 1.0, decimals: int = 2, most: float = 100.0
+) -> str:
     """``[78.02, 84.11]``; empty where there is no interval, and where all resamples are alike, which is none either.
 
-    >>> interval_text(0.5, 0.75, scale=100), interval_text(0.0, 0.0), interval_text(None, None)
-    ('[50.00, 75.00]', '', '')
+    >>> interval_text(0.5, 0.75, 100), interval_text(0.9, 0.99996, 100), interval_text(0, 0), interval_text(None, 1)
+    ('[50.00, 75.00]', '[90.00, > 99.99]', '', '')
     """
-    if low is None or high is None or low != low or high != high:
+    if low is None or high is None or not high - low > NOISE:
         return ""
-    ends = [f"{scale * edge:.{decimals}f}" for edge in (low, high)]
-    return "" if ends[0] == ends[1] else f"[{ends[0]}, {ends[1]}]"
+    return f"[{rounded(scale * low, decimals, most)}, {rounded(scale * high, decimals, most)}]"
+
+
+def rounded(value: float, decimals: int = 2, most: float = 100.0) -> str:
+    """A number with so many decimals; nothing but 0 is printed as 0, and nothing below ``most`` as that.
+
+    >>> rounded(81.499), rounded(99.996), rounded(0.004), rounded(-0.004), rounded(100.0), rounded(-1e-15)
+    ('81.50', '> 99.99', '< 0.01', '> -0.01', '100.00', '0.00')
+    """
+    nearest = round(value, decimals)
+    if abs(value - nearest) > NOISE and (nearest == 0 or value < nearest == most):
+        beyond = nearest + math.copysign(10.0**-decimals, value - nearest)
+        return f"{'<' if value > nearest else '>'} {beyond:.{decimals}f}"
+    return f"{nearest + 0.0:.{decimals}f}"  # + 0.0: there is no -0.00
 
 
 def percent_text(fraction: float, decimals: int = 1) -> str:
@@ -182,10 +200,7 @@ def percent_text(fraction: float, decimals: int = 1) -> str:
     >>> percent_text(0.8149), percent_text(0.99999), percent_text(0.0002), percent_text(1.0), percent_text(0.0)
     ('81.5 %', '> 99.9 %', '< 0.1 %', '100.0 %', '0.0 %')
     """
-    step, text = 10.0**-decimals, f"{100 * fraction:.{decimals}f} %"
-    if 0 < fraction < 1 and float(text[:-2]) in (0, 100):
-        return f"> {100 - step:.{decimals}f} %" if fraction > 0.5 else f"< {step:.{decimals}f} %"
-    return text
+    return f"{rounded(100 * fraction, decimals)} %"
 
 
 def few_cases(n_cases: int, by_class: Mapping[str, int]) -> str:

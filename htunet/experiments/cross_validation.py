@@ -401,7 +401,8 @@ def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
     keys = ["case", "group", "fold", "method"]
     if task == "seg":
         dice = over_labels(rows[rows["resolution"] == ORIGINAL], ["dice"])
-        return dice.assign(**{VALUE: dice["dice"], LOSS: 1 - dice["dice"]})[[*keys, VALUE, LOSS]]
+        loss = (1 - dice["dice"]).fillna(0.0)  # nothing to find and nothing found, where another method may find some
+        return dice.assign(**{VALUE: dice["dice"], LOSS: loss})[[*keys, VALUE, LOSS]]
     cases = rows[rows["label"].isna()]
     loss = (1 - cases["probability_of_truth"].astype(float)) ** 2
     return cases[keys].assign(**{VALUE: cases["correct"].astype(float), LOSS: np.asarray(loss)})

@@ -17,7 +17,7 @@ from htunet.evaluation.metrics import (
     mask_metrics,
     metrics_of,
 )
-from htunet.evaluation.statistics import estimate_text, few_cases
+from htunet.evaluation.statistics import estimate_text, few_cases, percent_text, rounded
 from htunet.evaluation.summary import Summary
 
 
@@ -61,8 +61,8 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
         yield f"    {at}{decision.chosen}: {' · '.join(values)}"
     before, after = summary.before.values, ""
     if summary.after is not None:
-        after = f", {100 * summary.after.values['ece']:.2f} % at temperature {summary.temperature:.2f}"
-    yield f"    calibration: ECE {100 * before['ece']:.2f} %{after} · Brier {before['brier']:.4f}"
+        after = f", {percent_text(summary.after.values['ece'], 2)} at temperature {summary.temperature:.2f}"
+    yield f"    calibration: ECE {percent_text(before['ece'], 2)}{after} · Brier {rounded(before['brier'], 4)}"
     for note in (*summary.notes, few_cases(len(summary.test.cases), by_class)):
         if note:
             yield f"    Note: {note}"
@@ -74,11 +74,11 @@ def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
     for label in labels if len(labels) > 1 else ():
         means, without = summary.means(resolution, label), summary.without_label(resolution, label)
         dice, hd95, of = means["dice"], means["hd95"].mean, counted(means["dice"].n_cases, "case")
-        figures = "no Dice" if dice.mean is None else f"Dice {100 * dice.mean:.2f} % of {dice.n_used} of {of}"
+        figures = "no Dice" if dice.mean is None else f"Dice {percent_text(dice.mean, 2)} of {dice.n_used} of {of}"
         if without["references_without"] == means["dice"].n_cases:
             figures = f"in no reference and so in no mean; predicted in {without['false_alarms']} of {of}"
             hd95 = None
-        yield f"    {summary.label_name(label)}: {figures}" + ("" if hd95 is None else f" · HD95 {hd95:.2f} px")
+        yield f"    {summary.label_name(label)}: {figures}" + ("" if hd95 is None else f" · HD95 {rounded(hd95)} px")
 
 
 def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:

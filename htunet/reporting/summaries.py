@@ -1,24 +1,30 @@
 """What all evaluations have found so far: the summaries that tables and statistics are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from htunet.errors import HtunetError, counted, some
+from htunet.evaluation.case_table import EARLIER
 from htunet.evaluation.configurations import mark_splits
-from htunet.evaluation.freshness import are_of_earlier_files
+from htunet.evaluation.freshness import are_of_earlier_files, is_of_earlier_training
 from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
-from htunet.paths import RunPaths, find_runs, root
+from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_runs, root
 from htunet.schemas import SUMMARY, ZERO_SHOT
 
 Content = dict[str, Any]
 
 
-def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
-    """The summaries of all finished runs that this version can read; ``tell`` gets a message about each damaged one."""
-    contents = {}
-    for run in find_runs():
+def evaluated_contents(tell: Callable[[str], None], datasets: Collection[DatasetPaths] = ()) -> dict[RunPaths, Content]:
+    """The summaries of all finished runs, or those of ``datasets``, that this version can read.
+
+    ``tell`` gets messages about those that are damaged, that lack, and that are of what has changed since.
+    """
+    contents, waiting = {}, []
+    for run in (run for run in find_runs() if not datasets or run.dataset in datasets):
         if not (run.finished_json.exists() and run.summary_json.exists()):
+            if run.finished_json.exists() and run.trainer in TASK_OF_TRAINER:
+                waiting.append(run.label)
             continue
         try:
             content = read_object(run.summary_json, SUMMARY)
@@ -31,11 +37,20 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
     mark_splits(contents)
+    if waiting:
+        tell(f"Trained but not evaluated, and so not in the tables: {some(waiting)}. Evaluate with htunet_evaluate.")
     if earlier := [run for run, content in contents.items() if are_of_earlier_files(run, content["htunet"])]:
         names = sorted({run.dataset.short_name for run in earlier})
         tell(f"Images, masks or classes have changed since {counted(len(earlier), 'run')} of {', '.join(names)} "
              f"{'was' if len(earlier) == 1 else 'were'} evaluated: {some([run.label for run in earlier])}. Results "
              "are of the earlier ones. Evaluate again with htunet_evaluate.")  # fmt: skip
+    again = [run for run in contents if is_of_earlier_training(run)]
+    for run in again:
+        tell(f"Trained again since it was tested: {run.label}. Test it again: htunet_evaluate "
+             f"{run.dataset.unique_name} {run.method} --trained-on {run.source.dataset.unique_name}")  # fmt: skip
+    for runs, text in ((earlier, "of earlier images or masks"), (again, "of an earlier training")):
+        for run in runs:
+            contents[run]["htunet"][EARLIER] = text
     return contents
 
 

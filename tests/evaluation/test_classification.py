@@ -199,3 +199,9 @@ def test_more_classes_have_a_curve_each_and_a_class_without_cases_has_none() -> 
     assert list(curves(probabilities, truth, "abc")["roc"]) == ["a", "b", "c"]
     kept = truth < 2
     assert list(curves(probabilities[kept], truth[kept], "abc")["roc"]) == ["a", "b"]
+
+
+def test_a_score_that_is_no_number_has_no_place_in_the_order() -> None:
+    scores = np.array([[[0.2, 0.8], [np.nan, np.nan], [0.9, 0.1]]])
+    with pytest.raises(ValueError, match="NaN"):
+        auc(scores, np.array([1, 1, 0]), np.ones((1, 3)))

@@ -205,6 +205,23 @@ def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home
     }
 
 
+def test_a_test_on_other_data_is_not_of_a_training_that_was_repeated_since(home: Path) -> None:
+    """The training removes its own results, and those on another data set lie elsewhere."""
+    data, content, messages = DatasetPaths("Dataset904_Other"), run(1, 0.5), list[str]()
+    place = RunPaths(data, "SegmentationTrainer", "paper", "UNet", 0, 1, trained_on="Dataset903_Tiny")
+    for one in (place, place.source):
+        write_json(one.settings_json, content["htunet"]["settings"])
+        write_json(one.finished_json, {"epochs": 5, "best_epoch": 3, "best_val_dice": 0.5})
+    own = content["htunet"] | {"format": FORMAT, "dataset": data.name, "policy": "penalise"}
+    write_json(place.summary_json, content | {"htunet": own})
+    assert by_plan(table_rows(evaluated_contents(messages.append).values())) == {"paper": (1,)}
+    assert len(messages) == 1
+    assert messages[0].startswith("Trained but not evaluated, and so not in the tables: Tiny UNet fold0 seed1")
+    write_json(place.source.finished_json, {"epochs": 5, "best_epoch": 4, "best_val_dice": 0.6})
+    assert by_plan(table_rows(evaluated_contents(messages.append).values())) == {"paper, of an earlier training": (1,)}
+    assert messages[-1].endswith("htunet_evaluate Other UNet --trained-on Tiny")
+
+
 def test_figures_draw_one_line_for_each(home: Path) -> None:
     places = []
     for seed, plan in (

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from htunet.cli.run import _percent
 from htunet.errors import HtunetError
-from htunet.evaluation.model_choice import choose_model
+from htunet.evaluation.model_choice import choose_model, choose_on_validation
+from htunet.experiments.cross_validation import _scores
 
 
 def scores_of(values: dict[str, list[float]], folds: list[int], groups: list[str] | None = None) -> pd.DataFrame:
@@ -65,3 +67,29 @@ def test_a_case_without_a_value_is_left_out() -> None:
     assert choose_model(table, ["a", "b"]).own["a"].mean == pytest.approx(0.7)
     with pytest.raises(HtunetError, match="No image has a value for each of the methods"):
         choose_model(table[table["case"] == "c0"], ["a", "b"])
+
+
+def test_a_false_alarm_counts_against_a_method_where_another_one_rightly_finds_nothing() -> None:
+    # "many" draws the lesions a little better (0.02 in Dice), and draws one into each of four images without any
+    dice = {"careful": [0.80, 0.84, 0.70, 0.74, 0.78, 0.66], "many": [0.82, 0.86, 0.72, 0.76, 0.80, 0.68]}
+    rows = [
+        {"case": f"c{n}", "group": "", "fold": n % 2, "method": method, "label": 1, "resolution": "original_size",
+         "dataset": "Dataset903_Tiny", "class": "", "dice": value, "empty": empty, "missed": 0}
+        for method, known in dice.items()
+        for n, (value, empty) in enumerate(
+            [(value, "") for value in known] + [(np.nan, "both") if method == "careful" else (0.0, "reference")] * 4)
+    ]  # fmt: skip
+    found = choose_model(_scores(pd.DataFrame(rows), "seg"), ["many", "careful"])
+    assert (found.method, found.own["many"].mean) == ("careful", pytest.approx(4.64 / 10))
+    assert (found.expected.mean, found.expected.n_used, found.expected.n_cases) == (pytest.approx(4.52 / 6), 6, 10)
+    assert _percent(found.expected).endswith(
+        "6 of 10 tested images; in the others nothing is to be found, and nothing was)"
+    )
+
+
+def test_repetitions_of_a_case_in_groups_of_unlike_kinds_are_one_case() -> None:
+    rows = scores_of({"a": [0.5, 0.7, 0.6]}, [0, 0, 0], ["p", "p", ""])
+    rows = pd.concat([rows, rows.assign(fold=1, value=rows["value"] + 0.1)])
+    validated = scores_of({"a": [0.5, 0.6]}, [0, 1])
+    expected = choose_on_validation(validated, rows, ["a"]).expected
+    assert (expected.mean, expected.n_used, expected.n_cases) == (pytest.approx(0.65), 3, 3)

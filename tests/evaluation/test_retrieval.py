@@ -76,3 +76,10 @@ def test_only_a_chunk_of_the_similarities_is_in_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.25 * 4 * module.SIMILARITIES < count * count * 4 / 4
+
+
+def test_what_is_no_number_has_no_rank() -> None:
+    pairs = np.eye(3, dtype=np.float32)
+    pairs[1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        retrieval(pairs, np.eye(3, dtype=np.float32), ["a", "b", "c"])

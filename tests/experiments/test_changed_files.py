@@ -25,6 +25,7 @@ from htunet.files import read_json
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning import arrays
 from htunet.reporting.summaries import evaluated_contents
+from htunet.reporting.tables.rows import table_rows
 from htunet.training import record
 
 SMALL = {"input_size": [32, 32], "batch_size": 4, "num_epochs": 1, "crop_border": False}
@@ -155,6 +156,8 @@ def test_tables_and_reviews_name_results_of_earlier_files(run: RunPaths, capsys:
     messages: list[str] = []
     assert list(evaluated_contents(messages.append)) == [run]
     assert "have changed since 1 run of Tiny was evaluated" in messages[0]
+    (row,) = table_rows(evaluated_contents(messages.append).values())
+    assert row.plan.endswith(", of earlier images or masks")  # which is never averaged with results of now
     with pytest.raises(HtunetError, match=r"have changed since .* Evaluate it again: htunet_evaluate Tiny Plain"):
         runs_to_review(run.dataset, None, None)
     assert export(["Tiny", "Plain", "fold0", "--plan", "paper", "-o", str(run.folder.parent / "model")]) == 0

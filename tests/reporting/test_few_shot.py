@@ -8,7 +8,7 @@ from builders.results import classes
 from PIL import Image
 
 from htunet.evaluation.metrics import mask_metrics
-from htunet.reporting.figures.few_shot_curves import _lines, _unlike_full_runs, draw_few_shot
+from htunet.reporting.figures.few_shot_curves import _lines, _unlike_full_runs, draw_few_shot, few_shot_figure
 from htunet.reporting.tables.few_shot_means import few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import SIZES_TABLE, few_shot_figures, table
@@ -151,3 +151,9 @@ def test_a_footnote_on_the_papers_figures_parts_no_line() -> None:
         found["htunet"]["method"] = "BiomedCLIP_LoRA"
     ((name, members),) = _lines(table_rows([few, whole])).items()
     assert (name, [row.ratio for row in members]) == ("BiomedCLIP_LoRA", [0.05, None])
+
+
+def test_the_panel_says_how_many_seeds_each_point_has() -> None:
+    figure = few_shot_figure(table_rows([*THREE_SEEDS, content(0.7, 0.2)]), SEGMENTATION)
+    assert figure is not None
+    assert figure.axes[0].get_title("left") == "BUSI, 1 to 3 seeds a point"

@@ -16,7 +16,7 @@ from htunet.errors import counted, some
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
-from htunet.evaluation.statistics import Estimate, bootstrap_estimates, estimate_text
+from htunet.evaluation.statistics import Estimate, bootstrap_estimates, estimate_text, percent_text
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
@@ -178,7 +178,9 @@ def _add_roc(panel: Axes, one: Judged, k: int) -> None:
         return
     look = look_of(one.method)
     area = auc_of(one, k)
-    label = in_lines(f"{one.name}: {estimate_text(area.value, area.low, area.high, decimals=3)}", BESIDE_PANEL)
+    label = in_lines(
+        f"{one.name}: {estimate_text(area.value, area.low, area.high, decimals=3, most=1.0)}", BESIDE_PANEL
+    )
     panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
 
 
@@ -227,7 +229,7 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
         clip_on=False,
     )
     panel.set(xlim=(low - 0.03, 1.03), ylim=(-0.03, 1.03))
-    panel.set_title(f"{one.name}\nECE {100 * mean_ece(one):.1f} %", fontsize=SMALL, loc="left")
+    panel.set_title(f"{one.name}\nECE {percent_text(mean_ece(one))}", fontsize=SMALL, loc="left")
     panel.grid()
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from htunet.evaluation.case_table import case_table
+from htunet.evaluation.statistics import rounded
 from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import INPUT
 from htunet.paths import RunPaths
@@ -137,5 +138,5 @@ def _add_box(axes: Axes, row: int, one: CaseDice) -> None:
     axes.scatter(one.percent_N, row + offsets, s=size, color=look.colour, alpha=0.65, linewidth=0, zorder=3)
     place = axes.get_yaxis_transform()
     missed = f"{one.n_missed:,.1f}".removesuffix(".0")
-    for x, text in ((1.02, f"{one.median:.1f} %"), (1.11, missed if one.n_missed else "-")):
+    for x, text in ((1.02, f"{rounded(one.median, 1)} %"), (1.11, missed if one.n_missed else "-")):
         axes.text(x, row, text, transform=place, va="center", ha="left", fontsize=SMALL)

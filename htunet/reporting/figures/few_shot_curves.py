@@ -105,9 +105,10 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     panel.set_xscale("log")
     panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
     panel.minorticks_off()
-    seeds = sorted({seed for row in rows for seed in row.seeds})
+    seeds = sorted({len(row.seeds) for row in rows})
+    of_seeds = counted(seeds[-1], "seed") if len(seeds) == 1 else f"{seeds[0]} to {counted(seeds[-1], 'seed')} a point"
     panel.set(xlabel="Training images, %", ylabel=f"{METRICS[kind.main].heading} on the test split")
-    panel.set_title(f"{DatasetPaths(rows[0].dataset).unique_name}, {counted(len(seeds), 'seed')}", loc="left")
+    panel.set_title(f"{DatasetPaths(rows[0].dataset).unique_name}, {of_seeds}", loc="left")
     panel.grid(axis="y")
     panel.legend()
 

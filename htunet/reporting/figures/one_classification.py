@@ -9,7 +9,7 @@ import numpy as np
 from htunet.evaluation.calibration import Bin
 from htunet.evaluation.class_summary import Calibration, ClassSummary
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD, curves
-from htunet.evaluation.statistics import Estimate, estimate_text, percent_text
+from htunet.evaluation.statistics import Estimate, estimate_text, percent_text, rounded
 from htunet.files import whole_file
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _draw_precision_recall(axes: "Axes", summary: ClassSummary, points: dict[str
         axes.plot(figures["recall"], figures["precision"], marker, color="black", label=label, markersize=8)
     axes.set(xlabel=f"recall{_of(summary)}", ylabel=f"precision{_of(summary)}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     area = summary.probabilities["average_precision"]
-    axes.set_title("Precision-recall curve" + ("" if area is None else f", area {area:.3f}"), fontsize=10)
+    axes.set_title("Precision-recall curve" + ("" if area is None else f", area {rounded(area, 3, 1.0)}"), fontsize=10)
     axes.set_aspect("equal")
     _add_key(axes)
 
@@ -120,7 +120,7 @@ def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
         bins = [b for b in found.bins if b.n]
         sizes = [20 + 380 * b.n / len(summary.test.cases) for b in bins]
         axes.plot(*_coordinates(bins), color=colour, linewidth=1)
-        text = f"{label}: ECE {100 * found.values['ece']:.1f} %"
+        text = f"{label}: ECE {percent_text(found.values['ece'])}"
         axes.scatter(*_coordinates(bins), s=sizes, color=colour, alpha=0.6, label=text)
     axes.set(xlabel="highest probability", ylabel="accuracy", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("Reliability; larger dots hold more cases", fontsize=10)
@@ -135,4 +135,5 @@ def _coordinates(bins: list[Bin]) -> tuple[list[float], list[float]]:
 
 
 def _text(figure: Estimate) -> str:
-    return "not defined" if figure.value is None else estimate_text(figure.value, figure.low, figure.high, decimals=3)
+    text = estimate_text(figure.value, figure.low, figure.high, decimals=3, most=1.0)
+    return "not defined" if figure.value is None else text

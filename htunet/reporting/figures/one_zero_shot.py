@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from htunet.evaluation.statistics import rounded
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
@@ -47,7 +48,7 @@ def _draw_prompts(axes: "Axes", ranked: list[PromptResult]) -> None:
     axes.barh(places, [area - 50 for area in areas], left=50, color=colours, height=0.7)
     for place, (one, area) in enumerate(zip(ranked, areas, strict=True)):
         side = "left" if area >= 50 else "right"
-        text = "-" if one.auc is None else f"{area:.0f}"
+        text = "-" if one.auc is None else rounded(area, 0)
         axes.text(area + (0.6 if area >= 50 else -0.6), place, text, va="center", ha=side, fontsize=8)
     axes.set_yticks(list(places), [_label(one) for one in ranked], fontsize=8)
     for place in places[1:]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.evaluation.metrics import BOTH_EMPTY
-from htunet.evaluation.statistics import percent_text
+from htunet.evaluation.statistics import percent_text, rounded
 from htunet.reporting.overlays.draw import LEGEND, Colour, with_strip
 
 UInt8 = NDArray[np.uint8]
@@ -41,7 +41,7 @@ class CaseResult:
     @property
     def caption(self) -> str:
         """``Dice 81.2 % · HD95 12.3 px · benign · prediction empty``, without what does not apply."""
-        distance = "no HD95" if self.hd95 is None else f"HD95 {self.hd95:.1f} px"
+        distance = "no HD95" if self.hd95 is None else f"HD95 {rounded(self.hd95, 1)} px"
         empty = "both masks empty" if self.empty == BOTH_EMPTY else f"{self.empty} empty" * bool(self.empty)
         return " · ".join(filter(None, (self.dice_text, distance, self.class_name, empty)))
 

@@ -10,6 +10,7 @@ from htunet.data.raw import label_names
 from htunet.errors import counted
 from htunet.evaluation.metrics import BOTH_EMPTY, mask_metrics
 from htunet.evaluation.predicted_run import PredictedRun
+from htunet.evaluation.statistics import percent_text, rounded
 from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
 from htunet.paths import RunPaths
@@ -72,8 +73,8 @@ def _facts(summary: Summary, *, several_labels: bool) -> list[str]:
     for resolution, name in ((INPUT, "Network's input size"), (ORIGINAL, "Original size")):
         means = summary.means(resolution)
         dice, hd95 = means["dice"].mean, means["hd95"].mean
-        shown = f"mean Dice {100 * dice:.2f} %" if dice is not None else "no Dice"
-        facts.append(f"{name}: {shown}" + (f", mean HD95 {hd95:.2f} px." if hd95 is not None else "."))
+        shown = f"mean Dice {percent_text(dice, 2)}" if dice is not None else "no Dice"
+        facts.append(f"{name}: {shown}" + (f", mean HD95 {rounded(hd95)} px." if hd95 is not None else "."))
     if several_labels:
         facts.append("Values are means over the labels. Colours: areas are the prediction, lines the reference.")
     weights = summary.identity.get("weights") or {}

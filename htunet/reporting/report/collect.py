@@ -1,11 +1,12 @@
 """Everything that the page of a study says. Nothing here knows of HTML."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from htunet.errors import counted
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.statistics import interval_text, percent_text, rounded
 from htunet.evaluation.study import Entries
 from htunet.files import read_bytes
 from htunet.reporting.report.content import ClassPicture, Headline, ReportContent, Training
@@ -66,12 +67,17 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             learnt = {one.arm: (one.rows[kind.name].ratio or 1.0, one.rows[kind.name].trained_on) for one in known}
             most = max(learnt.values(), key=lambda about: (about[0], about[1] == ""))
             candidates = [one for one in known if learnt[one.arm] == most]
-            best = max(candidates, key=lambda one: (not one.random, one.rows[kind.name].values[kind.main].mean))
+            # nor is who is tested on others: the most methods, then the most images, say which
+            rows = {one.arm: one.rows[kind.name] for one in candidates}
+            rivals = Counter(row.rivalry for row in rows.values())
+            ranks = {arm: (rivals[row.rivalry], len(row.tested.cases), row.values[kind.main].mean)
+                     for arm, row in rows.items()}  # fmt: skip
+            best = max(candidates, key=lambda one: (not one.random, ranks[one.arm]))
             row, metric = best.rows[kind.name], METRICS[kind.main]
             found = row.values[kind.main]
             interval = interval_text(found.low, found.high, decimals=1).strip("[]").replace(", ", " to ")
             interval += f" {metric.unit}" * bool(interval)
-            estimate = f"{metric.label} {found.mean:.1f} {metric.unit}"
+            estimate = f"{metric.label} {rounded(found.mean or 0.0, 1)} {metric.unit}"
             if row.few:  # the interval is all that can be said
                 estimate, interval = f"{metric.label} {interval or 'not known'}", ""
             source = str((best.own.get("weights") or {}).get("source", ""))
@@ -81,19 +87,19 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 method=best.name,
                 estimate=estimate,
                 interval=interval,
-                facts=tuple(filter(None, _facts(best, kind, (len(candidates), len(known)), study.by_size))),
+                facts=tuple(filter(None, _facts(best, kind, (rivals[row.rivalry], len(known)), study.by_size))),
                 weights="random weights" if best.random else WEIGHTS.get(source, f"weights: {source}"),
                 random=best.random,
             )
 
 
 def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: Entries) -> Iterator[str]:
-    """``of``: how many methods learnt from the same images, and how many there are."""
+    """``of``: how many methods learnt from and are tested on the same images, and how many there are."""
     n, n_known = of
     row = method.rows[kind.name]
     if row.few:
         yield f"{row.few[0].upper()}{with_explanation(row.few)[1:]}."
-    only = "The only method" + " trained on so many of these images" * (n_known > 1)
+    only = "The only method" + " that is trained on so many images and tested on these" * (n_known > 1)
     yield f"The best of {n} methods" if n > 1 else only
     theirs = row.paper.get(kind.main)
     if theirs is not None:
@@ -112,7 +118,7 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     labels = sorted({key[-3] for key in sizes if key[:-3] == method.arm})
     if kind is SEGMENTATION and labels and not row.few:  # of several labels the first one
         known = {name: sizes.get((*method.arm, labels[0], name, kind.main)) for name in TERCILES}
-        parts = [f"{name} {100 * entry['mean']:.1f} %" for name, entry in known.items() if entry]
+        parts = [f"{name} {percent_text(entry['mean'])}" for name, entry in known.items() if entry]
         label = f" of label {labels[0]:g}" if len(labels) > 1 else ""
         yield f"Dice by size of the lesion{label}: {', '.join(parts)}" if parts else ""
 

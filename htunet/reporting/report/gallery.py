@@ -8,7 +8,7 @@ import pandas as pd
 
 from htunet.data.raw import Case, RawDataset, label_names
 from htunet.errors import counted
-from htunet.evaluation.statistics import percent_text
+from htunet.evaluation.statistics import percent_text, rounded
 from htunet.evaluation.study import arm_names
 from htunet.paths import RunPaths
 from htunet.reporting.overlays.draw import label_colour
@@ -130,7 +130,9 @@ def _entries(shown: Shown) -> Iterator[Entry]:
 def _mask_facts(row: pd.Series, spacing_mm: float | list[float] | None) -> tuple[str, ...]:
     """Dice and distance, in millimetres where the side of a square pixel is known."""
     dice, hd95 = float(row["value"]), float(row["second"])
-    distance = f"{hd95 * spacing_mm:.1f} mm" if isinstance(spacing_mm, int | float) else f"{hd95:.1f} px"
+    distance = (
+        f"{rounded(hd95 * spacing_mm, 1)} mm" if isinstance(spacing_mm, int | float) else f"{rounded(hd95, 1)} px"
+    )
     texts = (
         "no Dice" if math.isnan(dice) else f"Dice {percent_text(dice)}",
         "no HD95" if math.isnan(hd95) else f"HD95 {distance}",

@@ -1,12 +1,14 @@
 """The tables of the page: results beside the paper's, by lesion size, by class, and who is better than whom."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from htunet.evaluation.case_table import TERCILES
+from htunet.evaluation.comparisons import p_text
 from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
-from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.statistics import interval_text, rounded
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
@@ -61,10 +63,10 @@ def _by_size(study: Study) -> Table:
                 continue
             name = method.name if len(labels) == 1 else f"{method.name}, label {label:g}"
             means = [entry["mean"] for entry in entries if entry and entry["mean"] is not None]
-            gap = DICE.scale * (max(means) - min(means)) if len(means) > 1 else None
+            gap = DICE.scale * (max(means) - min(means)) if len(means) > 1 else math.nan
             cells = [cell for entry in entries for cell in (_estimate(entry, DICE), _missed(entry))]
             dataset = words(method.short_dataset)
-            rows.append((dataset, words(name, strong=True), *cells, number_cell(gap, "{:.1f}")))
+            rows.append((dataset, words(name, strong=True), *cells, number_cell(gap, rounded(gap, 1))))
     sizes = [text for tercile in TERCILES for text in (f"{tercile.capitalize()}: {DICE.heading}", "missed")]
     return Table(
         id="by_size",
@@ -131,7 +133,7 @@ def _comparisons(study: Study) -> Table:
         shown = shown.assign(_place=places).nsmallest(MOST_COMPARISONS, "_place").sort_index()
         for entry in shown.to_dict("records"):
             metric, p = METRICS[entry["metric"]], entry["p_holm"]
-            interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
+            interval = interval_text(entry["low"], entry["high"], metric.scale)
             difference = metric.scale * entry["mean_difference"]
             rows.append(
                 (
@@ -139,9 +141,10 @@ def _comparisons(study: Study) -> Table:
                     words(f"{metric.label} {metric.unit}"),
                     words(str(entry["a"]), strong=entry["favours"] == entry["a"]),
                     words(str(entry["b"]), strong=entry["favours"] == entry["b"]),
-                    replace(number_cell(difference, "{:+.2f}"), below=interval),
-                    number_cell(entry["rank_biserial"], "{:+.2f}"),
+                    replace(number_cell(difference, rounded(difference)), below=interval),
+                    number_cell(entry["rank_biserial"], rounded(entry["rank_biserial"], most=1.0)),
                     number_cell(p, p_text(p)),
+                    number_cell(entry["n_pairs"]),
                     words(str(entry["favours"]) or DASH),
                 )
             )
@@ -150,25 +153,18 @@ def _comparisons(study: Study) -> Table:
         title="Is one method better than another?",
         columns=(
             *word_columns("Data set", "Metric", "Method A", "Method B"),
-            *number_columns("A - B", "Effect", "p"),
+            *number_columns("A - B", "Effect", "p", "Pairs"),
             *word_columns("Better"),
         ),
         rows=tuple(rows),
         notes=(
             "Wilcoxon's signed-rank test on the same test cases (patients, where they are known), seeds averaged "
             "first; p after Holm's correction over all pairs of one data set and metric. Effect: rank-biserial, from "
-            "-1 to 1. Better: the better method where p < 0.05." + more,
+            "-1 to 1. Better: the better method where p < 0.05. Pairs: images (patients) that both are tested on and "
+            "have a value of; where nothing is to be found, a method that marks nothing has none, so that the false "
+            "alarms of the other one do not count here." + more,
         ),
     )
-
-
-def p_text(p: float) -> str:
-    """A p-value with three decimals.
-
-    >>> p_text(0.0321), p_text(0.00001)
-    ('0.032', '< 0.001')
-    """
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _zero_shot(study: Study) -> Table:
@@ -182,10 +178,11 @@ def _zero_shot(study: Study) -> Table:
         cells = [words(DatasetPaths(row.dataset).unique_name), words(row.method, strong=True)]
         cells += value_cells(row, [(metric, beside) for metric in metrics], missing=DASH, below=True)
         best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
+        area = math.nan if best["auc"] is None else 100 * best["auc"]
         cells += [
             number_cell(found["n_cases"]),
             words(f"{best['text']} ({best['class']})"),
-            number_cell(None if best["auc"] is None else 100 * best["auc"], "{:.1f}"),
+            number_cell(area, rounded(area, 1)),
             words("; ".join(row.marks)),
         ]
         rows.append(tuple(cells))

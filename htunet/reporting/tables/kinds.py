@@ -17,7 +17,7 @@ from htunet.evaluation.metrics import (
     mask_metrics,
     metrics_of,
 )
-from htunet.evaluation.statistics import estimate_text, few_cases
+from htunet.evaluation.statistics import estimate_text, few_cases, rounded
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 
@@ -51,7 +51,7 @@ class PrintedEstimate:
     def text(self, *, with_interval: bool = False) -> str:
         """``81.19 ± 0.42``, ``81.19 ± 0.42 [75.00, 86.12]``; ``-`` where there is no value."""
         low, high = (self.low, self.high) if with_interval else (None, None)
-        return estimate_text(self.mean, low, high, unit="" if self.std is None else f"± {self.std:.2f}")
+        return estimate_text(self.mean, low, high, unit="" if self.std is None else f"± {rounded(self.std)}")
 
 
 @dataclass(frozen=True, kw_only=True)

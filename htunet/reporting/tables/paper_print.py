@@ -1,13 +1,15 @@
 """Tables II to VII for print: the values with the paper's in brackets, what the letters mean, what is missing."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from string import ascii_lowercase
 
+from htunet.evaluation.comparisons import p_text
 from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.statistics import estimate_text
+from htunet.evaluation.statistics import estimate_text, rounded
 from htunet.evaluation.study import Statistics, entries
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
@@ -229,22 +231,22 @@ def _differences(table: PaperTable, cells: Sequence[Cell], found: Statistics) ->
     }
     for entry in found.comparisons.to_dict("records"):
         a, b = (methods.get((entry["dataset"], entry[side]), "") for side in ("a", "b"))
-        if entry["metric"] not in metrics or entry["resolution"] not in (INPUT, "") or not (a and b):
+        if entry["metric"] not in metrics or entry["resolution"] not in (INPUT, "") or not entry["n_pairs"]:
             continue
-        if a.split("_")[0] != b.split("_")[0] or not (a.endswith("_HT") or b.endswith("_HT")):
+        if not (a and b) or a.split("_")[0] != b.split("_")[0] or not (a.endswith("_HT") or b.endswith("_HT")):
             continue
         sign = 1 if a.endswith("_HT") else -1
         better, worse = (a, b) if sign > 0 else (b, a)
         scale = sign * METRICS[entry["metric"]].scale
-        low, high = sorted(scale * float(entry[name]) for name in ("low", "high"))
+        low, high = sorted(scale * (math.nan if entry[name] is None else entry[name]) for name in ("low", "high"))
         texts = (
             entry["dataset"],
             f"{better} - {worse}",
             METRICS[entry["metric"]].label,
             estimate_text(scale * entry["mean_difference"], low, high),
-            f"{scale * entry['median_difference']:.2f}",
-            f"{entry['p_holm']:.2g}",
-            f"{sign * entry['rank_biserial']:.2f}",
+            rounded(scale * entry["median_difference"]),
+            p_text(entry["p_holm"]),
+            rounded(sign * entry["rank_biserial"], most=1.0),
             str(entry["n_pairs"]),
         )
         rows.append(tuple(map(words, texts)))

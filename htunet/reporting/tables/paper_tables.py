@@ -219,6 +219,10 @@ def _ranked(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _rivalry(cell: Cell) -> tuple[Any, ...]:
-    """Equal for cells that are ranked together: pixels of inputs of different sizes are different units."""
+    """Equal for cells that are ranked together: pixels of inputs of different sizes are different units.
+
+    So are values of other test images; those of a mean over data sets are of many.
+    """
     size = cell.trained.input_size if cell.trained and METRICS[cell.metric].unit == "px" else ()
-    return cell.line.group, cell.dataset, cell.metric, size
+    tested = cell.trained.rivalry if cell.trained and cell.dataset != AVERAGE else ()
+    return cell.line.group, cell.dataset, cell.metric, size, tested

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from htunet.errors import counted
-from htunet.evaluation.statistics import few_cases
+from htunet.evaluation.statistics import few_cases, rounded
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -43,7 +43,7 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
     rows = []
     for one in best_first(result.prompts):
         similar = [f"{one.similarity[name]:.4f}" if name in one.similarity else "-" for name in classes]
-        area = "-" if one.auc is None else f"{100 * one.auc:.1f}"
+        area = "-" if one.auc is None else rounded(100 * one.auc, 1)
         texts = [area, one.class_name, one.prompt.sign or "-", one.prompt.text, *similar, one.prompt.source or "-"]
         rows.append(tuple(map(words, texts)))
     lines = [

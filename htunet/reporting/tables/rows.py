@@ -88,6 +88,11 @@ class Row:
         return tuple(plan.get("input_size") or ())
 
     @property
+    def rivalry(self) -> tuple[Any, ...]:
+        """Equal for rows whose values may be ranked: of the same test images, scored alike."""
+        return self.policy, self.tested.positive, frozenset(self.tested.cases) or self.tested.n_cases
+
+    @property
     def counted(self) -> str:
         """Missed cases of all, or all cases."""
         n_cases, n_missed = self.tested.n_cases, self.tested.n_missed
@@ -461,9 +466,9 @@ def page_table(named: Sequence[tuple[str, str, Row]], kind: TableKind) -> Table:
         id=kind.name,
         title=f"{kind.name.capitalize()}: all test cases",
         columns=columns,
-        rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
+        rows=tuple(_with_best(columns, rows, members)),
         notes=(
-            "Bold: the best method of each data set"
+            "Bold: the best of the methods that are tested on the same images"
             f"{', of distances in pixels for each input size' * (kind is SEGMENTATION)}. "
             "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known). "
             "Trained: number of parameters that were trained.",
@@ -473,19 +478,19 @@ def page_table(named: Sequence[tuple[str, str, Row]], kind: TableKind) -> Table:
 
 
 def _with_best(
-    columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]], sizes: Sequence[tuple[int, ...]]
+    columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]], members: Sequence[Row]
 ) -> list[tuple[TableCell, ...]]:
-    """The rows with the best value of each data set and metric strong, where there are several methods.
+    """The rows with the best value, as printed, of each data set and metric strong, where there are several methods.
 
-    Pixels of inputs of different ``sizes`` are different units: of each size there is a best one.
+    Pixels of inputs of different sizes are different units: of each size there is a best one.
     """
-    keys = [[(row[0].text, place, size if column.unit == "px" else ()) for place, column in enumerate(columns)]
-            for row, size in zip(rows, sizes, strict=True)]  # fmt: skip
+    keys = [[(row[0].text, place, member.rivalry, member.input_size if column.unit == "px" else ())
+             for place, column in enumerate(columns)] for row, member in zip(rows, members, strict=True)]  # fmt: skip
     values: dict[tuple[Any, ...], list[Any]] = {}
     for row, own in zip(rows, keys, strict=True):
         for column, cell, key in zip(columns, row, own, strict=True):
-            if column.better and cell.value is not None:
-                values.setdefault(key, []).append(cell.value)
+            if column.better and isinstance(cell.value, float):
+                values.setdefault(key, []).append(round(cell.value, 2))
     best = {
         key: (max if columns[key[1]].better == "higher" else min)(found)
         for key, found in values.items()
@@ -493,7 +498,9 @@ def _with_best(
     }
     return [
         tuple(
-            replace(cell, strong=True) if cell.value is not None and cell.value == best.get(key) else cell
+            replace(cell, strong=True)
+            if key in best and isinstance(cell.value, float) and round(cell.value, 2) == best[key]
+            else cell
             for cell, key in zip(row, own, strict=True)
         )
         for row, own in zip(rows, keys, strict=True)

@@ -5,6 +5,7 @@ metrics that its public code computes, and these have columns of their own. The 
 say the same since, which they did not of distances where one seed leaves out other cases than another one (one counted
 each case once, the other each seed), nor of classes, as the summaries here say something else than their cases.
 Two comparisons have other ranks since: some of their differences are equal, but for the last bit of a mean over seeds.
+The page's comparisons say their pairs since, and p has three decimals everywhere.
 """
 
 import csv

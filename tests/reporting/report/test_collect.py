@@ -65,7 +65,7 @@ def test_the_headline_is_the_best_pretrained_method() -> None:
     assert not headline.random
     (headline,) = report_of(masks("UNet", [0.5] * 20), masks("CLIP_HT", [0.95] * 20, ratio=0.05)).headlines
     assert headline.method == "UNet"
-    assert headline.facts[0] == "The only method trained on so many of these images"
+    assert headline.facts[0] == "The only method that is trained on so many images and tested on these"
 
 
 def test_false_alarms_are_counted_and_images_rightly_without_a_lesion_are_none() -> None:
@@ -378,3 +378,23 @@ def test_the_curves_of_one_fold_are_not_taken_for_those_of_all(home: Path, folds
     (found,) = collect_class_pictures(study)
     assert found.title.startswith("BUSI UNet fold0 seed1")
     assert found.title.endswith(end)
+
+
+def test_only_methods_that_are_tested_on_the_same_images_are_ranked() -> None:
+    """The best Dice is of two other, easier images; and a Dice of 81.192 is printed as one of 81.188 is."""
+    easy = masks("UNet", [0.9, 0.95])
+    for number, case in enumerate(easy["metric_per_case"]):
+        case["htunet"]["case"] = f"easy_{number}"
+    found = [easy, masks("CLIP", [0.81188] * 20), masks("CLIP_HT", [0.81192] * 20), masks("DINOv2", [0.6] * 20)]
+    report = report_of(*found)
+    table = by_id(report, "segmentation")
+    dice = [column.heading for column in table.columns].index("Dice %")
+    assert {row[1].text: (row[dice].text, row[dice].strong) for row in table.rows} == {
+        **{"UNet": ("92.50", False), "CLIP": ("81.19", True), "CLIP_HT": ("81.19", True), "DINOv2": ("60.00", False)}
+    }
+    cells = fill(chosen(TABLES["table2"], ["BUSI"], ["UNet", "CLIP", "CLIP_HT", "DINOv2"]), found)
+    ranks = {cell.line.method: cell.rank for cell in cells if cell.metric == "dice"}
+    assert ranks == {"UNet": 0, "CLIP": 1, "CLIP_HT": 1, "DINOv2": 2}
+    assert [(first.method, first.facts[0]) for first in report.headlines] == [("CLIP_HT", "The best of 3 methods")]
+    pairs = [column.heading for column in by_id(report, "comparisons").columns].index("Pairs")
+    assert {row[pairs].text for row in by_id(report, "comparisons").rows} == {"20"}

@@ -290,3 +290,18 @@ def test_results_in_a_format_that_is_not_read_are_named(home: Path, capsys: pyte
     message = capsys.readouterr().err
     assert "Not in the tables: BUSI CLIP fold0 seed1 (plan paper): its summary has the format 99" in message
     assert "htunet_evaluate BUSI CLIP --force" in message
+
+
+def test_a_difference_on_the_images_of_one_patient_has_no_interval_and_one_pair() -> None:
+    found = [masks(name, dice, groups=["p", "p"]) for name, dice in (("CLIP_HT", [0.9, 0.8]), ("CLIP", [0.5, 0.6]))]
+    table, statistics = chosen(TABLES["table2"], BUSI, ["CLIP", "CLIP_HT"]), study(case_table(found))
+    text = paper_markdown(table, fill(table, found, statistics.means), statistics)
+    assert r"| CLIP\_HT - CLIP | Dice | 30.00 | 30.00 | 1.000 | 1.00 | 1 |" in text
+
+
+def test_what_is_rounded_is_neither_all_nor_nothing() -> None:
+    found = [masks("UNet", [value] * 64, seed=seed) for seed, value in ((1, 0.99996), (2, 0.99992))]
+    cells = fill(chosen(TABLES["table2"], BUSI, ["UNet"]), found)
+    assert cell(cells, "UNet").text == "99.99 ± < 0.01"  # 99.994, and seeds that are 0.004 apart
+    alone = fill(chosen(TABLES["table2"], BUSI, ["UNet"]), found[:1])
+    assert [cell(alone, "UNet", metric=name).text for name in ("dice", "asd")] == ["> 99.99", "< 0.01"]
