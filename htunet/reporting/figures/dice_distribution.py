@@ -1,5 +1,6 @@
 """The Dice of every test case, by method: a box with its median, the cases as points, and how many were missed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,11 +54,13 @@ class CaseDice:
     percent_N: NDArray[np.float64]
     n_missed: float
     """Cases without any predicted pixel although there is a lesion; of a case that several runs test, their mean."""
+    tested: frozenset[str] = frozenset()
+    """The cases that its runs test, those without a Dice included."""
 
     @property
     def median(self) -> float:
-        """In per cent, over the cases."""
-        return float(np.median(self.percent_N))
+        """In per cent, over the cases; NaN where none has a Dice."""
+        return float(np.median(self.percent_N)) if len(self.percent_N) else math.nan
 
 
 def dice_distribution(results: Results) -> list[Drawing]:
@@ -81,7 +84,7 @@ def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]
         means = np.array([np.mean(values[case]) for case in sorted(values)])
         tested = total([SEGMENTATION.tested(contents[run]) for run in members])
         missed = (tested.n_missed or 0) * len(tested.cases) / tested.n_cases
-        found.append(CaseDice(name, members[0].method, means, missed))
+        found.append(CaseDice(name, members[0].method, means, missed, frozenset(tested.cases)))
     return found
 
 
@@ -95,9 +98,11 @@ def case_dice(content: Content) -> dict[str, float]:
 def draw_distributions(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:
     """A row a method."""
     several = any(len(members) > 1 for members in by_arm(runs).values())
+    others = [one.name for one in found if one.tested != found[0].tested]
     notes = (
         "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"
         + (", averaged over its runs." if several else "."),
+        f"Tested on other images than {found[0].name}: {', '.join(others)}." * bool(others),
         random_weights_note(runs),
     )
     with in_style():
@@ -138,5 +143,8 @@ def _add_box(axes: Axes, row: int, one: CaseDice) -> None:
     axes.scatter(one.percent_N, row + offsets, s=size, color=look.colour, alpha=0.65, linewidth=0, zorder=3)
     place = axes.get_yaxis_transform()
     missed = f"{one.n_missed:,.1f}".removesuffix(".0")
-    for x, text in ((1.02, f"{rounded(one.median, 1)} %"), (1.11, missed if one.n_missed else "-")):
+    for x, text in (
+        (1.02, f"{rounded(one.median, 1)} %" if len(one.percent_N) else "no Dice"),
+        (1.11, missed if one.n_missed else "-"),
+    ):
         axes.text(x, row, text, transform=place, va="center", ha="left", fontsize=SMALL)

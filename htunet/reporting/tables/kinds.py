@@ -177,8 +177,8 @@ SEGMENTATION = TableKind(
     main="dice",
     by_case="dice",
     tested=_masks_tested,
-    note="Mean over the predictions of all runs ± standard deviation of the seeds' means, at the network's input size. "
-    "Missed: predictions without any pixel where the reference has some.",
+    note="Mean over the predictions of all runs ± sample standard deviation (n - 1) of the seeds' means, at the "
+    "network's input size. Missed: predictions without any pixel where the reference has some.",
 )
 CLASSIFICATION = TableKind(
     name="classification",
@@ -190,6 +190,6 @@ CLASSIFICATION = TableKind(
     main="auc",
     by_case="correct",
     tested=_classes_tested,
-    note="Mean over the runs ± standard deviation of the seeds' means; the most probable class decides.",
+    note="Mean over the runs ± sample standard deviation (n - 1) of the seeds' means; the most probable class decides.",
 )
 KINDS = (SEGMENTATION, CLASSIFICATION)

@@ -43,9 +43,9 @@ COLUMNS = (
 )
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
-    "Mean over the predictions of all runs (of classes: over the runs) ± standard deviation of the seeds' means, at "
-    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {DASH}: no run yet, "
-    "or no value."
+    "Mean over the predictions of all runs (of classes: over the runs) ± sample standard deviation (n - 1) of the "
+    f"seeds' means, at the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. "
+    f"{DASH}: no run yet, or no value."
 )
 
 

@@ -53,3 +53,18 @@ def test_missed_cases_of_all_folds_are_added_up() -> None:
             case["htunet"]["case"] += f"_of_{fold}"
     (unet,) = distributions(list(contents), contents)
     assert (len(unet.percent_N), unet.n_missed) == (6, 4)
+
+
+def test_methods_that_are_tested_on_other_images_are_named() -> None:
+    contents = {run("UNet"): masks("UNet", [0.2, 0.4]), run("CLIP_HT"): masks("CLIP_HT", [0.5, 0.6])}
+    contents[replace(run("CLIP"), fold=1)] = other = masks("CLIP", [0.7, 0.8], fold=1)
+    for case in other["metric_per_case"]:
+        case["htunet"]["case"] += "_of_1"
+    found = distributions(list(contents), contents)
+    found.append(CaseDice("Nothing", "DINOv2", np.array([]), 0.0, found[0].tested))
+    figure = draw_distributions("BUSI", [], found)
+    shown = {text.get_text() for text in figure.axes[0].texts}
+    assert {"30.0 %", "no Dice"} < shown
+    assert not any("nan" in text for text in shown)
+    notes = " ".join(text.get_text() for text in [*figure.texts, figure._supxlabel] if text).replace("\n", " ")
+    assert "Tested on other images than UNet: CLIP." in notes
