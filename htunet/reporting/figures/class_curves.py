@@ -31,10 +31,12 @@ from htunet.reporting.figures.style import (
     REFERENCE,
     SINGLE_MM,
     SMALL,
+    Look,
     add_note,
     in_lines,
     in_style,
     look_of,
+    looks_of,
     new_figure,
     panel_grid,
 )
@@ -153,8 +155,8 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
     with in_style():
         figure = new_figure(ROC_MM, len(drawn) * SINGLE_MM)
         for panel, k in zip(figure.subplots(len(drawn), 1, squeeze=False).ravel(), drawn, strict=True):
-            for one in found:
-                _add_roc(panel, one, k)
+            for one, look in zip(found, looks_of([one.method for one in found]), strict=True):
+                _add_roc(panel, one, k, look)
             panel.plot([0, 1], [0, 1], **REFERENCE)
             panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
             panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {found[0].classes[k]}")
@@ -172,11 +174,10 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
     return figure
 
 
-def _add_roc(panel: Axes, one: Judged, k: int) -> None:
+def _add_roc(panel: Axes, one: Judged, k: int, look: Look) -> None:
     values_SN2, truth_N = one.against_others(k)
     if truth_N.all() or not truth_N.any():
         return
-    look = look_of(one.method)
     area = auc_of(one, k)
     label = in_lines(
         f"{one.name}: {estimate_text(area.value, area.low, area.high, decimals=3, most=1.0)}", BESIDE_PANEL

@@ -17,7 +17,7 @@ from htunet.reporting.figures.style import (
     SINGLE_MM,
     add_note,
     in_style,
-    look_of,
+    looks_of,
     method_name,
     new_figure,
     panel_grid,
@@ -88,8 +88,10 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure
 
 def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
-    for name, members in _lines(rows).items():
-        look, method = look_of(members[0].method), members[0].method
+    lines = _lines(rows)
+    looks = looks_of([members[0].method for members in lines.values()])
+    for (name, members), look in zip(lines.items(), looks, strict=True):
+        method = members[0].method
         found = [(row.ratio or 1.0, row.values[kind.main]) for row in members]
         means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
         bars = [[min(std, end) for std, end in zip(stds, ends, strict=True)]

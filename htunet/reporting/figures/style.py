@@ -121,6 +121,19 @@ def look_of(method: str) -> Look:
     return Look(OTHER_HUES[derived_seed("colour", method) % len(OTHER_HUES)], marker, dashes)
 
 
+def looks_of(methods: Sequence[str]) -> list[Look]:
+    """One for each line of a figure: of a method with several, such as of several plans, those after its first differ.
+
+    They are paler one after another, and have other dashes.
+    """
+    found = [look_of(method) for method in methods]
+    for k, look in enumerate(found):
+        if nth := methods[:k].count(methods[k]):
+            dashes = [one for one in (*DASHES.values(), OTHER_DASHES) if one != look.dashes]
+            found[k] = Look(paler(look.colour, nth / (nth + 1.5)), look.marker, dashes[nth % len(dashes)])
+    return found
+
+
 def paler(colour: str, share: float = PALER) -> str:
     """The colour, mixed with white."""
     red, green, blue = ((1 - share) * part + share for part in to_rgb(colour))

@@ -22,7 +22,7 @@ from htunet.reporting.figures.base import (
     by_dataset,
     random_weights_note,
 )
-from htunet.reporting.figures.style import DOUBLE_MM, add_note, in_style, legend_columns, look_of, new_figure
+from htunet.reporting.figures.style import DOUBLE_MM, Look, add_note, in_style, legend_columns, looks_of, new_figure
 from htunet.schemas import FINISHED
 
 COLUMNS = ("train_loss", "val_loss", "val_metric")
@@ -72,6 +72,7 @@ def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
 
 def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
     arms = by_arm(runs)
+    looks = looks_of([members[0].method for members in arms.values()])
     names = ("Training loss", "Validation loss", f"Validation {' or '.join(dict.fromkeys(map(_metric, runs)))}")
     across = legend_columns(DOUBLE_MM, [*arms])
     legend_rows = -(-len(arms) // across)
@@ -79,8 +80,8 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
         figure = new_figure(DOUBLE_MM, PANEL_MM + LEGEND_ROW_MM * legend_rows + 8)
         panels = figure.subplots(1, len(COLUMNS))
         for panel, column, name in zip(panels, COLUMNS, names, strict=True):
-            for arm, members in arms.items():
-                _add_curve(panel, curve_of([run.progress_csv for run in members], column), members[0].method, arm)
+            for (arm, members), look in zip(arms.items(), looks, strict=True):
+                _add_curve(panel, curve_of([run.progress_csv for run in members], column), look, arm)
             panel.set(xlabel="Epoch", ylabel=name)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
             panel.grid(axis="y")
@@ -100,8 +101,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
     return figure
 
 
-def _add_curve(panel: Axes, curve: TrainingCurve, method: str, name: str) -> None:
-    look = look_of(method)
+def _add_curve(panel: Axes, curve: TrainingCurve, look: Look, name: str) -> None:
     marker = look.marker if len(curve.epochs_E) <= 3 else ""  # so few points that a line hides them
     panel.plot(curve.epochs_E, curve.mean_E, label=name, marker=marker, **look.line())
     if curve.std_E is not None:

@@ -9,6 +9,7 @@ from builders.run import build_dataset, build_run
 
 from htunet.files import write_json
 from htunet.reporting.figures.base import Results
+from htunet.reporting.figures.style import look_of, looks_of
 from htunet.reporting.figures.training_curves import curve_of, training_curves
 
 
@@ -37,6 +38,13 @@ def test_the_figure_draws_these_numbers_under_the_names_of_what_they_are(home: P
     labels = [axes.get_ylabel() for axes in drawing.figure.axes]
     assert labels == ["Training loss", "Validation loss", "Validation Dice"]
     assert drawing.figure.axes[2].lines[0].get_ydata().tolist() == [0.2, 0.7]  # type: ignore[union-attr]
+
+
+def test_two_plans_of_one_method_are_told_apart_and_the_first_line_is_as_everywhere() -> None:
+    first, other, second, third = looks_of(["UNet", "CLIP_HT", "UNet", "UNet"])
+    assert (first, other) == (look_of("UNet"), look_of("CLIP_HT"))
+    assert len({look.colour for look in (first, second, third)}) == 3
+    assert len({str(look.dashes) for look in (first, second, third)}) == 3
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
