@@ -8,7 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from htunet.errors import HtunetError
+from htunet.evaluation.case_table import EARLIER
 from htunet.evaluation.configurations import other_splits, recorded
+from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
 from htunet.paths import PHANTOM, DatasetPaths, RunPaths
 from htunet.reporting.figures.style import method_name
@@ -105,17 +107,23 @@ def by_dataset(runs: Sequence[RunPaths]) -> dict[DatasetPaths, list[RunPaths]]:
     return groups
 
 
-def by_arm(runs: Sequence[RunPaths], *, by_epochs: bool = True) -> dict[str, list[RunPaths]]:
+def by_arm(
+    runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content] | None = None, *, by_epochs: bool = True
+) -> dict[str, list[RunPaths]]:
     """The runs of each name that ``arm_name`` gives, by seed and fold; the paper's methods first, in its order.
 
     Where runs of one name and data set have unlike settings, the hash of these and (``by_epochs``) the epochs are part
-    of the name; of a run whose split is no longer in use, that of the split.
+    of the name; of a run whose split is no longer in use, that of the split; of the results in ``contents``, what they
+    are of and their policy, where these are not the usual ones.
     """
     named: dict[str, list[RunPaths]] = {}
     splits = other_splits({run: read_object(run.settings_json) for run in runs if run.settings_json.exists()})
     for run in sorted(runs, key=lambda run: (paper.place_of(run.method), arm_name(run), run.seed, run.fold)):
-        split = f", split {splits[run]}" if run in splits else ""
-        named.setdefault(arm_name(run) + split, []).append(run)
+        own = contents[run]["htunet"] if contents else {}
+        policy = own.get("policy") or PENALISE  # classes have none
+        split = f"split {splits[run]}" if run in splits else ""
+        parts = (arm_name(run), split, own.get(EARLIER), f"policy {policy}" * (policy != PENALISE))
+        named.setdefault(", ".join(filter(None, parts)), []).append(run)
     groups: dict[str, list[RunPaths]] = {}
     for name, members in named.items():
         about = {run: ", ".join(recorded(run)[1 : 3 if by_epochs else 2]) for run in members}

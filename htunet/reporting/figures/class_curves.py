@@ -85,7 +85,7 @@ def reliability_diagrams(results: Results) -> list[Drawing]:
 def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[Judged]:
     """One entry a method, in the paper's order; runs on other test cases than the first one's are only counted."""
     found = []
-    for name, members in by_arm(runs).items():
+    for name, members in by_arm(runs, contents).items():
         parts = [contents[run]["htunet"]["classification"] for run in members]
         first = {case["case"]: case for case in parts[0]["cases"]}
         same = [part for part in parts if {case["case"] for case in part["cases"]} == set(first)]

@@ -76,7 +76,7 @@ def dice_distribution(results: Results) -> list[Drawing]:
 def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[CaseDice]:
     """One entry a method, in the paper's order."""
     found = []
-    for name, members in by_arm(runs).items():
+    for name, members in by_arm(runs, contents).items():
         values: dict[str, list[float]] = {}
         for run in members:
             for case, dice in case_dice(contents[run]).items():

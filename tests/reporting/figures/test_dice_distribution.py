@@ -55,6 +55,14 @@ def test_missed_cases_of_all_folds_are_added_up() -> None:
     assert (len(unet.percent_N), unet.n_missed) == (6, 4)
 
 
+def test_results_of_earlier_files_or_of_another_policy_are_not_pooled() -> None:
+    contents = {run("UNet", seed): masks("UNet", [0.2, 0.4], seed=seed) for seed in (1, 2, 3)}
+    contents[run("UNet", 2)]["htunet"]["earlier"] = "of earlier images or masks"
+    contents[run("UNet", 3)]["htunet"]["policy"] = "exclude"
+    names = [one.name for one in distributions(list(contents), contents)]
+    assert names == ["UNet", "UNet, of earlier images or masks", "UNet, policy exclude"]
+
+
 def test_methods_that_are_tested_on_other_images_are_named() -> None:
     contents = {run("UNet"): masks("UNet", [0.2, 0.4]), run("CLIP_HT"): masks("CLIP_HT", [0.5, 0.6])}
     contents[replace(run("CLIP"), fold=1)] = other = masks("CLIP", [0.7, 0.8], fold=1)
