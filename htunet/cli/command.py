@@ -119,7 +119,10 @@ class CommandParser(argparse.ArgumentParser):
                 self.error(f"argument {titles[action]}: {error.message}")
             setattr(options, action.dest, values if action.nargs else values[0])
         if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
+            option = words[max(0, words.index(rest[0]) - 2)]
+            takes_one = option in self._option_string_actions and self._option_string_actions[option].nargs is None
+            hint = f"; {option} takes one value, so repeat the command for each" if takes_one else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
         absent = [action for action in self.positionals if getattr(options, action.dest) is None]
         if missing := [titles[action] for action in absent if self.positionals[action]]:
             self.error(f"the following arguments are required: {', '.join(missing)}")

@@ -98,7 +98,9 @@ def test_underscores_in_values_stay() -> None:
     [
         ("train", "BUSI CLIP_HT", "required: FOLD"),
         ("train", "-f 0", "required: DATASET, METHOD"),
-        ("train", "BUSI CLIP_HT fold0 more", "unrecognized arguments: more"),
+        ("train", "BUSI CLIP_HT fold0 more", "unrecognized arguments: more\n"),
+        ("train", "BUSI CLIP_HT --restart fold0 more", "unrecognized arguments: more\n"),
+        ("train", "BUSI CLIP_HT fold0 --seed 1 2 3", "2 3; --seed takes one value, so repeat the command for each"),
         ("train", "BUSI CLIP_HT fold0 -f 1", "unrecognized arguments: fold0"),
         ("train", "BUSI CLIP_HT first", "argument FOLD: 'first' is not a fold; write fold0 or 0"),
         ("train", "BUSI CLIP_HT -f first", "'first' is not a fold; write fold0 or 0"),
