@@ -250,7 +250,8 @@ def table(options: argparse.Namespace) -> None:
             p += [value for _, value in found]
             rows.append([str(images), *means, *(text for text, _ in found)])
         clear = (holm(np.array(p)) < SIGNIFICANT).reshape(len(rows), len(pairs))
-        print(f"\n{path}\n\n| images | {' | '.join([*options.arms, *options.pairs])} |")
+        data = path.stem.removesuffix("_cases")
+        print(f"\n| {data}, images | {' | '.join([*options.arms, *options.pairs])} |")
         print("|---" * len(rows[0]) + "|")
         for row, of_row in zip(rows, clear, strict=True):
             first = len(row) - len(pairs)
@@ -268,7 +269,9 @@ def _apart(one_SN: pd.DataFrame, other_SN: pd.DataFrame) -> tuple[str, float]:
     """The difference of two arms in the seeds that both have, paired over the cases, with its interval; and its p."""
     apart_SN = (one_SN - other_SN).dropna(how="all")
     test = paired_tests(apart_SN.mean().to_numpy()[:, None], [""] * apart_SN.shape[1])[0]
-    return "{mean_difference:+.1f} [{low:.1f}, {high:.1f}]".format(**test), float(test["p"] or 0)
+    mean, low, high, p = (float(test[name] or 0) for name in ("mean_difference", "low", "high", "p"))
+    mean, low, high = (round(value, 1) + 0.0 for value in (mean, low, high))  # never -0.0
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]", p
 
 
 def quality(options: argparse.Namespace) -> None:

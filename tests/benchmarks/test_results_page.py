@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from benchmarks.public_code import read_recorded
 
@@ -151,7 +152,7 @@ def test_the_page_that_compares_the_paper_has_what_the_benchmark_prints(capsys: 
             assert {every, kept, directed} <= set(numbers(found))
 
 
-def test_the_curve_of_20_epochs_is_within_the_seeds_of_before() -> None:
+def test_the_curve_of_20_epochs_on_a_cpu_is_within_the_seeds_on_a_gpu() -> None:
     columns = ["train_loss", "val_loss", "val_metric"]
     before = [
         pd.read_csv(RESULTS / "split_by_image" / "BUSI_UNet" / f"seed_{seed}" / "progress.csv")[columns].head(20)
@@ -159,14 +160,48 @@ def test_the_curve_of_20_epochs_is_within_the_seeds_of_before() -> None:
     ]
     after = pd.read_csv(RESULTS / "unet_20_epochs.csv")[columns]
     page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    page = page[page.index("| before, seeds 1, 2, 3 |") :].split("\n\n")[0]
+    page = page[page.index("| GPU, bf16, seeds 1, 2, 3 |") :].split("\n\n")[0]
     rows = {
         row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines())
     }
-    for name, curves in (("before, seeds 1, 2, 3", before), ("after, seed 1", [after])):
+    for name, curves in (("GPU, bf16, seeds 1, 2, 3", before), ("CPU, fp32, seed 1", [after])):
         ends = np.array([curve.tail(5).mean() for curve in curves])
         assert [numbers(cell) for cell in rows[name]] == [pytest.approx(column, abs=6e-4) for column in ends.T]
     apart = (after - before[0]).abs().mean()
     deviation = np.std(np.stack(before), axis=0, ddof=1).mean(axis=0)
     assert apart.to_numpy() == pytest.approx([0.0017, 0.0074, 0.0124], rel=0.05)
     assert deviation == pytest.approx([0.0742, 0.0525, 0.0327], rel=0.02)
+
+
+BY_FRACTION = RESULTS / "few_shot_by_fraction"
+FRACTIONS = [(folder, data) for folder in ("PhantomCLIP_224", "UNet_112") for data in ("BUSI", "DDTI")
+             if (BY_FRACTION / folder / f"{data}_cases.csv").exists()]  # fmt: skip
+
+
+@pytest.mark.parametrize(("folder", "data"), FRACTIONS, ids=str)
+def test_the_tables_over_fractions(folder: str, data: str) -> None:
+    cases = pd.read_csv(BY_FRACTION / folder / f"{data}_cases.csv")
+    head = next(line for line in PAGE.splitlines() if line.startswith(f"| {data}, images | {folder.split('_')[0]}"))
+    columns = [cell.strip() for cell in head.strip("|").split("|")][1:]
+    rows = rows_below(head)
+    assert [int(row[0]) for row in rows] == sorted(cases.images.unique())
+    p = {}
+    for row in rows:
+        of_row = cases[cases.images == int(row[0])].pivot(columns="arm", index=["seed", "case"], values="dice") * 100
+        for column, cell in zip(columns, row[1:], strict=True):
+            one, minus, other = column.partition("-")
+            if not cell:
+                assert not {one, other or one} <= {*of_row.columns}
+            elif not minus:
+                assert numbers(cell)[0] == pytest.approx(of_row[one].groupby("seed").mean().mean(), abs=0.0501)
+            else:
+                apart = (of_row[one] - of_row[other]).groupby("case").mean().to_numpy()
+                drawn = apart[np.random.default_rng(0).integers(0, len(apart), (4000, len(apart)))].mean(axis=1)
+                expected = [apart.mean(), *np.percentile(drawn, [2.5, 97.5])]
+                assert numbers(cell.replace("+", "")) == pytest.approx(expected, abs=1.0)  # BCa is not symmetric
+                assert numbers(cell.replace("+", ""))[0] == pytest.approx(apart.mean(), abs=0.0501)
+                p[cell, row[0], column] = wilcoxon(apart.round(12), method="asymptotic", correction=False).pvalue
+    by_size = sorted(p, key=lambda key: p[key])
+    largest = np.maximum.accumulate([p[key] * (len(p) - place) for place, key in enumerate(by_size)])
+    for key, value in zip(by_size, largest, strict=True):
+        assert key[0].endswith("*") == (value < 0.05), (key, value)
