@@ -5,7 +5,7 @@ that is killed leaves the old arrays or none. The bytes depend only on the raw f
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ def preprocess(
     mark = {"format": FORMAT, "plan": plan.name, "plan_sha256": arrays_hash(plan), "raw_sha256": raw_sha256}
     mark |= {"cases": len(cases)}
     found = read_json(folder / DONE) if (folder / DONE).exists() else None
-    if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark and not damaged_arrays(folder):
+    if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark and not _lacking(folder, plan, cases):
         return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
     with whole_folder(folder) as part:
         losing, vanished = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
@@ -72,6 +72,16 @@ class _CaseToWrite:
     image: Path
     label: Path | None
     """None in a data set without masks: its rows of the masks stay zero."""
+
+
+def _lacking(folder: Path, plan: Plan, cases: Sequence[Case]) -> bool:
+    """Whether a file of the arrays is lost or damaged; of arrays of earlier versions only their sizes are known."""
+    if (folder / CHECKSUMS).exists():
+        return bool(damaged_arrays(folder))
+    pixels = len(cases) * plan.input_size[0] * plan.input_size[1]
+    least = {IMAGES: pixels * plan.channels, MASKS: pixels, CASES: 0}
+    files = {folder / name: size for name, size in least.items()}
+    return not all(path.exists() and path.stat().st_size >= size for path, size in files.items())
 
 
 def _write_arrays(

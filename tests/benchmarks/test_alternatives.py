@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import alternatives, numbers, side, side_htunet
+from benchmarks import alternatives, many_images, side, side_htunet
 from benchmarks.__main__ import cells
 from htunet.paths import DatasetPaths
 
@@ -38,7 +38,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, log_handlers: None) -> list
             assert importlib.import_module(f"htunet.cli.{arguments[0]}").main(arguments[1:]) == 0
         return 2.0, 0.5
 
-    for module in (alternatives, numbers):
+    for module in (alternatives, many_images):
         monkeypatch.setattr(module, "run_command", run)
     for name in side.VARIABLES.values():
         monkeypatch.delenv(name, raising=False)
@@ -153,7 +153,7 @@ def test_our_side_trains_and_predicts(tiny: DatasetPaths, tmp_path: Path, monkey
 
 
 def test_rows_of_many_images_are_compared_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [*numbers.numbers(1, few=10, many=20), *numbers.evaluations(1, few=10, many=20)]
+    rows = [*many_images.numbers(1, few=10, many=20), *many_images.evaluations(1, few=10, many=20)]
     assert [row.what.split(",")[0] for row in rows] == [
         "conversion of BUSI's layout",
         "checks alone",

@@ -104,8 +104,16 @@ def test_one_changed_bit_of_the_arrays_is_refused(raw: RawDataset, name: str) ->
         check_arrays(raw.paths, PLAN)
     assert not preprocess(raw, PLAN, raw_sha256(raw.paths)).skipped
     check_arrays(raw.paths, PLAN)
-    (folder / "checksums.json").unlink()  # as an earlier version made them
+
+
+def test_arrays_of_earlier_versions_are_kept_if_their_sizes_fit(raw: RawDataset) -> None:
+    folder = preprocess(raw, PLAN, raw_sha256(raw.paths)).folder
+    (folder / "checksums.json").unlink()
     check_arrays(raw.paths, PLAN)
+    assert preprocess(raw, PLAN, raw_sha256(raw.paths)).skipped
+    os.truncate(folder / "images.npy", 5000)
+    assert not preprocess(raw, PLAN, raw_sha256(raw.paths)).skipped
+    assert (folder / "checksums.json").exists()
 
 
 @pytest.mark.parametrize("change", ["raw", "size", "geometry", "crop", "cut short", "lost", "bits", "sums"])
