@@ -205,3 +205,19 @@ def test_the_tables_over_fractions(folder: str, data: str) -> None:
     largest = np.maximum.accumulate([p[key] * (len(p) - place) for place, key in enumerate(by_size)])
     for key, value in zip(by_size, largest, strict=True):
         assert key[0].endswith("*") == (value < 0.05), (key, value)
+
+
+def test_the_page_on_simulation_has_the_adapters_figures() -> None:
+    rows = rows_below("| training images |", SIMULATION.read_text(encoding="utf-8"))
+    shown = {
+        (data, int(images)): [float(cell) for cell in row[first : first + 4]]
+        for row in rows
+        for data, images, first in zip(("BUSI", "DDTI"), row[0].split(":")[1].split(","), (1, 5), strict=True)
+    }
+    arms = ["PhantomCLIP", "PhantomCLIP_LoRA", "PhantomCLIP_HT", "PhantomCLIP_Mona"]
+    for data in ("BUSI", "DDTI"):
+        cases = pd.read_csv(BY_FRACTION / "PhantomCLIP_224" / f"{data}_cases.csv")
+        means = 100 * cases.pivot_table(index="images", columns="arm", values="dice")[arms]
+        assert {images: shown[data, images] for images in means.index} == {
+            images: pytest.approx(row.to_list(), abs=0.0501) for images, row in means.iterrows()
+        }
