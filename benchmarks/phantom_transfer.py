@@ -240,6 +240,8 @@ def table(options: argparse.Namespace) -> None:
     pairs = [tuple(pair.split("-")) for pair in options.pairs]
     for path in options.cases:
         dice = 100 * pd.read_csv(path).set_index(["images", "arm", "seed", "case"]).dice.sort_index()
+        if options.images:
+            dice = dice[dice.index.isin(options.images, level="images")]
         rows = list[list[str]]()
         p = list[float]()
         for images in dice.index.unique("images"):
@@ -380,6 +382,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     five.add_argument(
         "--pairs", nargs="+", required=True, help="such as UNet:phantom-UNet; * where p < 0.05 after Holm"
     )
+    five.add_argument("--images", type=int, nargs="+", help="only these numbers of training images")
     five.set_defaults(act=table)
     three = actions.add_parser("quality")
     three.add_argument("--images", type=int, default=160, help="of each kind")
