@@ -95,8 +95,7 @@ def check_task(method: str, task: str) -> None:
 
 def check_published_defects(method: str) -> None:
     """Raise UsageError for a method that the defects of the paper's public code do not change."""
-    parsed = parse_method(method)
-    if parsed.adapter not in WEIGHT_ADAPTERS and method != "DINOv2":
+    if parse_method(method).adapter not in ("LoRA", "LoRAVT") and method != "DINOv2":
         raise UsageError(
             f"--as-published-defects would change nothing in {method}: it is for DINOv2, which then lacks its "
             "LayerScale, and for LoRA, whose trained matrices are then not in the checkpoint."
@@ -106,6 +105,14 @@ def check_published_defects(method: str) -> None:
 def has_frozen_part(method: str) -> bool:
     """Whether a checkpoint of the method needs weights that it does not hold; UsageError for an unknown method."""
     return parse_method(method).backbone is not None or STANDALONE[method].has_frozen_part
+
+
+def keeps_encoder(method: str) -> bool:
+    """Whether a method's encoder stays as it was loaded; False where it is trained, and for a network without one."""
+    parsed = parse_method(method)
+    if parsed.adapter and parsed.adapter in WEIGHT_ADAPTERS:
+        return WEIGHT_ADAPTERS[parsed.adapter].keeps_weights
+    return parsed.backbone is not None
 
 
 def published_weights(method: str) -> CatalogueEntry | None:

@@ -9,7 +9,14 @@ from pathlib import Path
 from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
 from htunet.errors import counted
-from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects, parse_method
+from htunet.models.build import (
+    build_network,
+    check_input_size,
+    check_plan_name,
+    check_published_defects,
+    keeps_encoder,
+    parse_method,
+)
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.models.weights.load import RANDOM
 from htunet.models.weights.store import PHANTOM_CLIP
@@ -63,7 +70,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
     backbone = parse_method(method).backbone
     if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
-        plan = from_phantom(plan, settings.num_epochs, frozen=backbone is not None)
+        plan = from_phantom(plan, settings.num_epochs, frozen=keeps_encoder(method))
         remarks += [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
         label = label or PHANTOM * (backbone is None)
     group = (paths, type(trainer).__name__, plan.name, method)

@@ -256,7 +256,7 @@ def test_a_head_that_cannot_be_is_refused_before_weights_are_looked_for(
         built(method, **changes)
 
 
-@pytest.mark.parametrize("method", ["UNet", "CLIP", "CLIP_HT", "ResNet18"])
+@pytest.mark.parametrize("method", ["UNet", "CLIP", "CLIP_HT", "CLIP_FullFT", "ResNet18"])
 def test_published_defects_are_refused_where_they_would_change_nothing(method: str) -> None:
     for concerned in ("DINOv2", "BiomedCLIP_LoRA", "BiomedCLIP_LoRAVT"):
         check_published_defects(concerned)

@@ -55,6 +55,12 @@ def test_the_heads_of_the_family_are_alike_and_the_adapters_add_to_them(method: 
     assert trained(f"{method}_HT", task) == HEADS[task] + ADAPTERS
 
 
+@pytest.mark.parametrize(("method", "blocks"), [("CLIP", 12 * 7_087_872), ("PhantomCLIP", 10 * 444_864)])
+def test_full_fine_tuning_trains_all_weights_of_all_blocks(method: str, blocks: int) -> None:
+    """Of width D: two normalisations (4 D), attention (4 D^2 + 4 D), and an MLP four times as wide (8 D^2 + 5 D)."""
+    assert trained(f"{method}_FullFT", "seg") == trained(method, "seg") + blocks
+
+
 @pytest.mark.parametrize("table", ["table2_segmentation", "table3_classification"])
 def test_the_printed_counts_of_the_family_are_ours_with_the_heads_that_the_paper_adds(table: str) -> None:
     """2,762,244 for all but CLIP, of which the paper counts the whole classification head."""

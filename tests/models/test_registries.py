@@ -55,7 +55,7 @@ def test_every_pair_of_backbone_and_adapter_is_a_method() -> None:
 
 
 def test_the_adapters_of_the_paper_and_our_own_have_a_name() -> None:
-    assert {"HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT"} <= set(adapter_names())
+    assert {"HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT", "FullFT"} <= set(adapter_names())
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("clip_ht", "CLIP_HT"), ("CLIP_TH", "CLIP_HT"), ("Unet", "UNet")])

@@ -163,7 +163,7 @@ def test_the_number_of_a_word_is_its_line(tmp_path: Path) -> None:
     assert WordPieces(tmp_path / "vocab.txt", 24)(["node"]) == [[2, 6, 3]]
 
 
-OURS = ("HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT")
+OURS = ("HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT", "FullFT")
 """Adapters of which is known what acts on the patches alone."""
 
 

@@ -59,7 +59,7 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     assert isinstance(first, torch.Tensor)
 
 
-def test_an_adapter_on_the_frozen_encoder_keeps_the_plans_learning_rate(tiny: DatasetPaths, home: Path) -> None:
+def test_what_keeps_the_encoder_frozen_keeps_the_plans_learning_rate(tiny: DatasetPaths, home: Path) -> None:
     planned = _signed(tiny_plan(name="adaptive", learning_rate=2e-3))
     write_arrays(tiny, planned)
     save_plans(tiny.plans_json, {"adaptive": planned})
@@ -68,6 +68,9 @@ def test_an_adapter_on_the_frozen_encoder_keeps_the_plans_learning_rate(tiny: Da
         method: read_object(api.train("Tiny", method, 0, TrainSettings(**changes, weights=weights)).run.settings_json)[  # type: ignore[arg-type]
             "plan_content"
         ]["learning_rate"]
-        for method, weights in (("PhantomCLIP_HT", "pretrained"), ("UNet", "phantom"))
+        for method, weights in (
+            *(("PhantomCLIP_HT", "pretrained"), ("PhantomCLIP_LoRA", "pretrained")),
+            *(("PhantomCLIP_FullFT", "pretrained"), ("UNet", "phantom")),
+        )
     }
-    assert rates == {"PhantomCLIP_HT": 2e-3, "UNet": 1e-4}
+    assert rates == {"PhantomCLIP_HT": 2e-3, "PhantomCLIP_LoRA": 2e-3, "PhantomCLIP_FullFT": 1e-4, "UNet": 1e-4}

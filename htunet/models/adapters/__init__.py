@@ -27,6 +27,7 @@ WEIGHT_ADAPTERS: "Registry[WeightAdapter]" = Registry(
     {
         "LoRA": f"{_LORA}:LORA",
         "LoRAVT": f"{_LORA}:LORA_VT",
+        "FullFT": "htunet.models.adapters.full:FULL",
     },
     group="htunet.weight_adapters",
 )

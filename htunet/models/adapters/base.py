@@ -57,6 +57,8 @@ class WeightAdapter:
     """Function of (frozen blocks by their number, settings from the plan) that changes the blocks in place."""
     texts_too: bool
     """Whether it also acts in the text tower, where a task has one."""
+    keeps_weights: bool = True
+    """Whether the weights of the blocks stay as they were loaded, beside what is added to them."""
 
 
 def checked_settings(config_class: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401

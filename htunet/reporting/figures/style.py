@@ -67,6 +67,7 @@ ADAPTER_HUES = {
     "HTNE": "#8C6D1F",
     "HTFF": "#44AA99",
     "HTSpectral": "#7A5195",
+    "FullFT": "#999933",
 }
 OTHER_HUES = ("#4477AA", "#AA3377", "#228833", "#BB5566", "#66574D", "#004488")
 """After Okabe and Ito, and Paul Tol: told apart with red-green blindness too; marks and dashes help."""
@@ -81,6 +82,7 @@ DASHES: dict[str, Any] = {
     "HTNE": (0, (2, 1)),
     "HTFF": (0, (7, 1)),
     "HTSpectral": (0, (7, 1, 2, 1)),
+    "FullFT": (0, (3, 3)),
 }
 OTHER_DASHES = (0, (10, 2))
 PALER = 0.45

@@ -31,7 +31,7 @@ GREEN_BLIND = np.array(
     [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
 )
 """Linear RGB as people without red or green cones see it. Source: Machado et al. 2009, severity 1."""
-ADAPTERS = [f"BiomedCLIP_{name}" for name in ("HT", "HTFF", "HTNE", "HTSpectral", "LoRA", "LoRAVT", "Mona")]
+ADAPTERS = [f"BiomedCLIP_{name}" for name in ("FullFT", "HT", "HTFF", "HTNE", "HTSpectral", "LoRA", "LoRAVT", "Mona")]
 
 
 def seen(colour: str, matrix: np.ndarray) -> np.ndarray:
