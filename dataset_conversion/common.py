@@ -33,6 +33,9 @@ PROPORTIONS = 0.02
 """Largest relative difference between the proportions of two pictures that rounding to whole pixels explains."""
 LOSSY_THRESHOLD = 127
 """Between the two values of a mask."""
+FAINT = (
+    f"the mask has no value above {LOSSY_THRESHOLD}, which the public code reads as empty; every value above 0 is taken"
+)
 STRETCHED = "masks of other proportions than their images are stretched; if they were cropped, that is wrong"
 
 
@@ -375,6 +378,9 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
     try:
         image, remarks = read_gray(job.image)
         masks = {path.name: read_mask(path, job.threshold) for path in job.masks}
+        if job.threshold and not any(mask.any() for mask in masks.values()):
+            masks = {path.name: read_mask(path) for path in job.masks}
+            remarks += (FAINT,) * any(mask.any() for mask in masks.values())
     except HtunetError as error:
         return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
     if reason := misfit(image, masks, fit_masks=job.fit_masks):

@@ -80,7 +80,6 @@ FROM_RELEASE = f"from {NAME}, the release of the paper's authors"
 PRIVATE = ("LN-INT", "LN-EXT")
 THRESHOLD = 127
 """The public code reads masks as one bit."""
-FAINT = f"the mask has no value above {THRESHOLD}, which the public code reads as empty; every value above 0 is taken"
 
 LAYOUT = Layout(
     looked_for="a folder with all/images/, all/masks/ and segmentation/ or classification/, or one with finetune/",
@@ -505,12 +504,7 @@ def write_listed(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
         except HtunetError as error:
             reason = str(error).replace(f"{job.image.parent}/", "")
             return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=reason)]
-    (written,) = write_image_with_masks(job, folder)
-    if isinstance(written, Written) and written.empty:
-        (again,) = write_image_with_masks(replace(job, threshold=0), folder)
-        if isinstance(again, Written) and not again.empty:
-            return [replace(again, remarks=(*again.remarks, FAINT))]
-    return [written]
+    return write_image_with_masks(job, folder)
 
 
 def _convert_captions(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport | str:

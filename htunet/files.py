@@ -29,7 +29,7 @@ from typing import Any
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, shortened
 from htunet.records import JsonObject, Schema, check_schema
 
 PART = ".part-"
@@ -519,8 +519,8 @@ def csv_rows(
     """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing.
 
     ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``. With
-    ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16, with rows that hold
-    nothing, which are left out.
+    ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16, with blanks or
+    nothing behind a delimiter, with rows that hold nothing, which are left out.
     """
     try:
         # as bytes: a StringIO takes four for each character
@@ -532,7 +532,7 @@ def csv_rows(
             # what cuts the header into most columns
             delimiter = max(",;\t|", key=lambda one: len(next(csv.reader([header], delimiter=one), ())))
             stream.seek(0)
-        reader = csv.DictReader(stream, delimiter=delimiter)
+        reader = csv.DictReader(stream, delimiter=delimiter, skipinitialspace=any_delimiter)
         reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
         if twice := [column for column in dict.fromkeys(found) if column and found.count(column) > 1]:
             raise HtunetError(f"{path} has the columns {twice} twice. Keep one of each.")
@@ -541,8 +541,13 @@ def csv_rows(
         for number, row in enumerate(reader, start=1):
             if number > MOST_ROWS:
                 raise HtunetError(f"{path} has more than {MOST_ROWS} rows. Cut it into several files.")
-            if None in row or None in row.values():  # the mark for values without a column, or without a value
-                raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
+            beyond = row.pop(None, [])  # the mark for values without a column
+            if None in row.values() or (beyond and not any_delimiter) or any(value.strip() for value in beyond):
+                way_out = "Correct it" + " (R: row.names = FALSE)" * bool(beyond)
+                raise HtunetError(
+                    f"{path}, row {number} below the header, must have {len(found)} values, as the header "
+                    f"({shortened(', '.join(found))}). {way_out}."
+                )
             if not any_delimiter or any(value.strip() for value in row.values()):
                 yield {key: plain_cell(value) for key, value in row.items()}
     except csv.Error as error:

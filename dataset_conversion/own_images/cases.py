@@ -131,7 +131,8 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool, is_
             )
         remarks += [check_place(f"the mask {mask.path.name}", mask, "the image", image)]
         remarks += [UNLIKE_SIDES] if known and not alike and not fitted else []
-        remarks += [TRANSPOSED] if is_square and may_be_transposed(mask, image) else []
+        unsure = is_square and (may_be_transposed(mask, image) or may_be_transposed(image, mask))
+        remarks += [TRANSPOSED] if unsure else []
     return tuple(filter(None, dict.fromkeys(remarks)))
 
 

@@ -13,14 +13,13 @@ from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import FORMATS, is_image
+from htunet.data.mask_names import BESIDE_MASKS
 from htunet.data.names import listed, name_finder
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
-BESIDE_MASKS = ("overlays/", "uncertainty/")
-"""Folders into which htunet_predict draws."""
 ADDED_BEFORE, ADDED_BEHIND = re.compile(r"^[0-9a-f]{8}-"), re.compile(r"_(?:jpe?g|png|bmp|tiff?)\.rf\.\w{16,}\.\w+$")
 """What Label Studio and Roboflow add to the names of images."""
 TABLES = (".csv", ".json", ".txt", ".md")
@@ -61,7 +60,8 @@ def _find_files(findings: Findings, split: str, data: OwnData, images: Path, mas
     mask_names: list[str] = []
     if masks is not None and not together:
         mask_names, others = files_in(masks, is_image, without=data.folders)
-        beside = {name for name in mask_names if name.startswith(BESIDE_MASKS) or name.endswith(".seg.dcm")}
+        drawn = tuple(f"{name}/" for name in BESIDE_MASKS)
+        beside = {name for name in mask_names if name.startswith(drawn) or name.endswith(".seg.dcm")}
         if beside != set(mask_names):  # else they are masks in folders of these names
             mask_names = [name for name in mask_names if name not in beside]
             for name in sorted(beside):

@@ -47,9 +47,9 @@ class OwnData:
 
     def __post_init__(self) -> None:
         self._check_sources()
-        if self.labels and not self.masks:
+        if self.labels and not (self.masks or self.nnunet):
             raise UsageError(
-                "--labels says what mask values mean; it needs --masks (other sources have names of their own)."
+                "--labels says what mask values mean: give --masks or --nnunet (annotations have names of their own)."
             )
         if self.pairs and not self.masks:
             raise UsageError("--pairs says which of --masks belong to which of --images; name both folders.")

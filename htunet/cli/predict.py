@@ -430,9 +430,10 @@ class _Overlays:
             return None
         from itertools import islice
 
+        from htunet.data.names import composed
         from htunet.evaluation.mask_folders import Joined, read_masks
 
-        stem = mask.removesuffix(".png")
+        stem = composed(mask.removesuffix(".png"))
         whole, _, number = stem.rpartition("__")
         names = self.joined.get(stem) or self.joined.get(_without_ending(stem)) or [
             self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
@@ -452,9 +453,10 @@ class _Overlays:
 
 
 def _without_ending(name: str) -> str:
-    from htunet.data.names import stem_of
+    """With composed characters."""
+    from htunet.data.names import composed, stem_of
 
-    return str(PurePosixPath(name).with_name(stem_of(name)))
+    return composed(str(PurePosixPath(name).with_name(stem_of(name))))
 
 
 if __name__ == "__main__":

@@ -192,16 +192,18 @@ def read_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
 def pixels_of(image: Image.Image) -> NDArray[Any]:
     """(H, W) gray or (H, W, 3) colours of a loaded image, for conversions and predictions alike.
 
-    Transparent pixels are black (of a picture that is black all over the opacity counts), a palette counts by its
-    colours, colours that are all gray are gray; more than 8 bits stay as they are.
+    Transparent pixels are black (of a picture that is black all over the opacity counts, of one that is transparent all
+    over and not even its colours), a palette counts by its colours, colours that are all gray are gray; more than 8
+    bits stay as they are.
     """
     if is_wide(image):
         return _wide_pixels(image)
     image = image.convert("LA") if image.mode == "La" else image
     if image.has_transparency_data:
         rgba = np.array(image.convert("RGBA"))
-        rgba[rgba[..., 3] == 0] = 0
         colours, alpha = rgba[..., :3], rgba[..., 3]
+        if alpha.any() or (colours == colours[:1, :1]).all():  # else a program left it unset, as in BMP of 32 bits
+            colours[alpha == 0] = 0
         if not colours.any() and alpha.min() < alpha.max():
             return alpha
     elif image.mode in ("1", "L"):

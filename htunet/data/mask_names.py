@@ -18,6 +18,8 @@ NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
 FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
 """End of the name of one frame's mask, as ``htunet_predict`` writes it: ``cine__0001.png``."""
+BESIDE_MASKS = ("overlays", "uncertainty")
+"""Folders into which htunet_predict draws."""
 NO_IMAGE = "a mask without an image"
 
 

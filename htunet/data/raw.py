@@ -7,6 +7,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 """
 
 import math
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -132,6 +133,8 @@ NEGATIVE = (
     ("benign", "gutartig", "benigne", "benigno", "bénin", "良性"),
 )
 """Names of classes without a finding, and of findings that are no disease to be found where another one is."""
+WITHOUT = re.compile(r"(?:non.|(?:no|not|without|kein\w*|ohne|sans|sin|senza)[ _-]).+")
+"""Names of classes that deny another one."""
 
 
 def positive_class(info: DatasetInfo) -> str:
@@ -142,7 +145,8 @@ def positive_class(info: DatasetInfo) -> str:
     classes = sorted(info.classes, key=info.classes.__getitem__)
     if len(classes) != 2:
         return ""
-    for names in NEGATIVE:
+    denied = [name for name in map(str.casefold, classes) if WITHOUT.fullmatch(name)]
+    for names in (denied, *NEGATIVE):
         negative = [name.casefold() in names for name in classes]
         if not info.positive and sum(negative) == 1:
             return classes[negative.index(False)]

@@ -26,12 +26,28 @@ from htunet.files import read_csv
 
 MISSING = {
     *("", "-", "--", "?", ".", "nan", "-nan", "na", "#na", "<na>", "n/a", "n.a.", "n. a.", "#n/a", "#n/d", "nat"),
-    *("null", "nil", "unknown", "missing", "<missing>", "<undefined>", "#nv", "#n/b", "#н/д"),
+    *(
+        "null",
+        "(null)",
+        "[null]",
+        "\\n",
+        "(blank)",
+        "k.a.",
+        "k. a.",
+        "nil",
+        "unknown",
+        "missing",
+        "<missing>",
+        "<undefined>",
+        "#nv",
+        "#n/b",
+        "#н/д",
+    ),
 }
 """What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
 ``None`` is Python's."""
-CELL_ERROR = re.compile(r"#[^\s\d]\S*[!?]")
-"""What Excel writes for a formula without a result, in each language: ``#REF!``, ``#WERT!``, ``#NOM?``."""
+CELL_ERROR = re.compile(r"#[^\s\d]\S*[!?]|Err:\d+")
+"""What Excel and LibreOffice write for a formula without a result: ``#REF!``, ``#WERT!``, ``#NOM?``, ``Err:502``."""
 MONTH = r"(?:jan|f[eé][bv]|m[aä]r|mrz|a[pvb]r|ma[giy]|ju[nil]|lug|a[uo][gû]|se[pt]|o[ckt]t|nov|d[eéi][czs])\w{0,2}\.?"
 CHANGED = re.compile(rf"\d(?:[.,]\d+)?e\+\d+|\d{{1,2}}[-. ]+{MONTH}|{MONTH}[-. ]+\d{{2}}", re.IGNORECASE)
 """What a spreadsheet makes of ids such as 20240101123456 and 1-2: a rounded number (2.02E+13), a date (02-Jan)."""

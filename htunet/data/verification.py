@@ -9,6 +9,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
@@ -19,7 +21,10 @@ from htunet.errors import HtunetError, counted
 from htunet.parallel import parallel_map
 
 ERROR, WARNING = "error", "warning"
+SHOWN = 10
+"""Errors of one kind that are listed."""
 DUPLICATES = ("exact_duplicates", "near_duplicates")
+BLANK = "images of one gray value, such as black, show nothing: look at these files"
 MOST, NEARLY_ALL = 0.5, 0.8
 """Fractions of the masks that mark something."""
 FEWEST_BOXES, LEAST_SIDE = 10, 8
@@ -81,6 +86,8 @@ def verify_and_measure(
                 having[remark].append(case)
             if found.measured and case.id not in known:
                 measured.add(case.id, found.measured)
+            if found.measured and np.count_nonzero(found.measured.histogram) == 1:
+                having[BLANK].append(case)
             if found.mask:
                 masks_of.append((case, alike.setdefault(found.mask, found.mask)))
             if found.measured and found.measured.lesions == 1 and min(found.measured.lesion_sides) >= LEAST_SIDE:
@@ -112,11 +119,16 @@ def same_pictures(raw: RawDataset, problems: Sequence[Problem]) -> list[list[str
 
 
 def raise_for_errors(name: str, problems: Sequence[Problem]) -> None:
-    """Raise HtunetError that lists every problem of severity ``error``; warnings alone raise nothing."""
+    """Raise HtunetError that lists the problems of severity ``error``, some of each kind; warnings raise nothing."""
     errors = [problem for problem in problems if problem.severity == ERROR]
     if errors:
-        lines = "\n".join(f"  - {problem.message}" for problem in errors)
-        raise HtunetError(f"{name} cannot be used as it is; {len(errors)} errors:\n{lines}")
+        alike, lines = defaultdict[str, list[str]](list), list[str]()
+        for problem in errors:
+            alike[problem.kind].append(problem.message)
+        for messages in alike.values():
+            more = [f"and {len(messages) - SHOWN} more errors like these"] * (len(messages) > SHOWN)
+            lines += [f"  - {text}" for text in (*messages[:SHOWN], *more)]
+        raise HtunetError("\n".join([f"{name} cannot be used as it is; {len(errors)} errors:", *lines]))
 
 
 @dataclass(frozen=True)
@@ -281,7 +293,7 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
                 continue
             what = "belongs to no case" if path.name.lower().endswith(ending.lower()) else f"does not read ID{ending}"
             table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
-            way_out = "Add a line for it" if table else "Add its image"
+            way_out = "Add a line for it" if table else "Add its image" if "case" in what else f"Name it ID{ending}"
             if path.suffix.lower() in READABLE:
                 text = f"{name} {what}{table}. {way_out}, or take the file out."
                 yield Problem("file_without_case", ERROR, (name,), text)

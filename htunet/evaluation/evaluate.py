@@ -16,6 +16,7 @@ from htunet.data.formats.stacks import TRANSPOSED, may_be_transposed, open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME
+from htunet.data.outlines import is_outline
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case
 from htunet.errors import HtunetError, counted, some
@@ -26,6 +27,10 @@ from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.parallel import parallel_map, suitable_workers
 
 Labels = NDArray[np.uint8]
+OUTLINE = (
+    "prediction or reference, not both, is a closed outline, of which the line alone counts, not what it encloses: "
+    "if it surrounds a lesion, fill it"
+)
 FAR = 0.3
 """Of Dice: labels that gain more by an exchange seem to be exchanged."""
 
@@ -204,10 +209,11 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
             f"{pair.prediction[0]} has {counted(len(predictions), 'frame')}, its reference {len(references)}."
         )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
-    remark = check_place(f"The prediction {first.path}", first, "its reference", other)
     height, width = references[0][1].shape
-    if height == width and (may_be_transposed(first, other) or may_be_transposed(other, first)):
-        remark = "; ".join(filter(None, (remark, TRANSPOSED)))
+    unsure = height == width and (may_be_transposed(first, other) or may_be_transposed(other, first))
+    drawn = [any(is_outline(labels > 0) for _, labels in some if labels.any()) for some in (predictions, references)]
+    place = check_place(f"The prediction {first.path}", first, "its reference", other)
+    remark = "; ".join(filter(None, (place, TRANSPOSED * unsure, OUTLINE * (drawn[0] != drawn[1]))))
     spacing = other.spacing_mm or first.spacing_mm
     unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()

@@ -12,7 +12,7 @@ from htunet.data.folders import files_in
 from htunet.data.formats.stacks import FORMATS, is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
-from htunet.data.mask_names import match_masks
+from htunet.data.mask_names import BESIDE_MASKS, match_masks
 from htunet.data.names import FRAME, composed, listed, stem_of, without_mask_words
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
@@ -207,7 +207,7 @@ def _files(folder: Path, without: Sequence[Path]) -> tuple[dict[str, Path], str]
     if not folder.is_dir():
         what = "a file, not a folder. Unpack an archive first" if folder.exists() else "missing"
         raise HtunetError(f"The folder {folder} is {what}.")
-    names, others = files_in(folder, is_image, without=without)
+    names, others = files_in(folder, is_image, without=(*without, *(folder / name for name in BESIDE_MASKS)))
     top = [name for name in names if "/" not in name]
     found: dict[str, Path] = {}
     for name in top or names:

@@ -39,8 +39,8 @@ def read(path: Path, channels: int) -> Image.Image:
     elif image.has_transparency_data:  # transparent pixels are black
         colours, opacity = image.convert("RGBA").convert("RGB"), image.convert("RGBA").getchannel("A")
         image = Image.composite(colours, Image.new("RGB", image.size), opacity.point(lambda value: 255 * (value > 0)))
-        if image.getbbox() is None and len(set(opacity.getextrema())) > 1:
-            image = opacity  # it is black all over
+        if image.getbbox() is None:  # it is black all over
+            image = next((one for one in (opacity, colours) if len(set(one.convert("L").getextrema())) > 1), image)
     return image.convert("L" if channels == 1 else "RGB")
 
 

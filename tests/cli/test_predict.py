@@ -1,5 +1,6 @@
 """The command htunet_predict: which run it takes, what it writes, and what it refuses."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,19 @@ def test_the_true_masks_of_a_stack_may_be_a_stack(trained: DatasetPaths, images:
     for number, marked in enumerate(truth.astype(bool), start=1):
         picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / f"v__000{number}.png"))
         assert (picture[marked] != gray[number - 1][marked][:, None]).any(axis=1).mean() > 0.9
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_references_are_found_in_either_form_of_a_name(
+    trained: DatasetPaths, images: Path, forms: tuple[str, str]
+) -> None:
+    names = [f"{unicodedata.normalize(form, 'Müller')}.png" for form in forms]
+    folder, references = images.parent / "of_macos", images.parent / "true"
+    for path, values in ((folder / names[0], 9 * np.indices(SIZE)[0] % 255), (references / names[1], blob(SIZE) * 255)):
+        path.parent.mkdir()
+        Image.fromarray(values.astype(np.uint8)).save(path)
+    assert predict(folder, "-m", "Plain", "--overlays", "--references", str(references)) == 0
+    assert (images.parent / "masks" / "overlays" / names[0]).exists()
 
 
 DRAWN = {

@@ -416,6 +416,16 @@ def test_labels_may_differ_from_whole_numbers_as_sums_of_floats_do(tmp_path: Pat
     assert next(open_stack(tmp_path / "a.tif").levels()).tolist() == [[0, 1, 2, 0]]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_a_picture_without_any_opacity_is_its_colours_and_an_even_one_is_black(tmp_path: Path, name: str) -> None:
+    """Programs leave the opacity of a picture at 0; an empty mask that is drawn by opacity alone is hidden white."""
+    for gray, seen in ((PICTURE, PICTURE), (np.full_like(PICTURE, 255), np.zeros_like(PICTURE))):
+        Image.fromarray(np.dstack([gray, gray, gray, 0 * gray])).save(tmp_path / name, lossless=True, exact=True)
+        assert np.array_equal(read_image(tmp_path / name, 1)[0], seen)
+        assert np.array_equal(run_onnx.read(tmp_path / name, 1), seen)
+        assert np.array_equal(next(open_stack(tmp_path / name).levels()), seen)
+
+
 def test_transparent_pixels_are_no_label(tmp_path: Path) -> None:
     opacity = np.array([[0, 255, 255]], np.uint8)
     for channels in (1, 3):

@@ -255,10 +255,37 @@ def test_values_are_compared_as_they_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "missing",
-    [".", "--", "N.A.", "n.a.", "na", "Null", "missing", "#REF!", "#NV", "#WERT!", "#NOM?", "#¡VALOR!", "<undefined>"],
+    [
+        ".",
+        "--",
+        "N.A.",
+        "n.a.",
+        "na",
+        "Null",
+        "missing",
+        "#REF!",
+        "#NV",
+        "#WERT!",
+        "#NOM?",
+        "#¡VALOR!",
+        "<undefined>",
+        "\\N",
+        "(null)",
+        "[NULL]",
+        "(blank)",
+        "k.A.",
+        "Err:502",
+    ],
 )
 def test_what_other_programs_write_for_nothing_is_nothing(tmp_path: Path, missing: str) -> None:
     assert grouped(tmp_path, "001,a", f"002,{missing}").of == {"001.png": "a"}
+
+
+def test_blanks_and_empty_cells_behind_a_delimiter_say_nothing(tmp_path: Path) -> None:
+    assert grouped(tmp_path, '"001", "a, b"', header='"image", "group"').of == {"001.png": "a, b"}
+    assert grouped(tmp_path, "001,a,, ", "002,b").of == {"001.png": "a", "002.png": "b"}
+    with pytest.raises(HtunetError, match=r"row 1 .* as the header \(image, group\).*row\.names = FALSE"):
+        grouped(tmp_path, '"1","001","a"')
 
 
 def test_a_table_may_have_bars_and_no_zero_bytes(tmp_path: Path) -> None:

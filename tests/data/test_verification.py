@@ -165,6 +165,27 @@ def test_all_damages_are_told_at_once_with_errors_first(raw_folder: Path) -> Non
     assert "a.png is empty" not in str(caught.value)
 
 
+def test_images_that_show_nothing_are_named(raw_folder: Path) -> None:
+    write_png(raw_folder / "imagesTr" / "a_0000.png", np.full((40, 50), 7, np.uint8))
+    (problem,) = check()
+    assert (problem.kind, problem.severity) == ("image_values", WARNING)
+    assert problem.message.endswith("show nothing: look at these files: 1 case, a.")
+
+
+def test_of_very_many_errors_of_one_kind_ten_are_listed(raw_folder: Path) -> None:
+    for number in range(24):
+        write_png(raw_folder / "imagesTr" / f"x{number:02}.png", np.zeros((4, 4), np.uint8))
+    (raw_folder / "labelsTr" / "b.png").unlink()
+    with pytest.raises(HtunetError, match="25 errors") as caught:
+        raise_for_errors("Check", check())
+    lines = str(caught.value).splitlines()
+    assert lines[1].endswith(
+        "imagesTr/x00.png does not read ID_0000.png of cases.csv. Add a line for it, or take the file out."
+    )
+    assert lines[11:12] == ["  - and 14 more errors like these"]
+    assert "labelsTr/b.png is missing" in lines[12]
+
+
 def copy_image(folder: Path, source: str, target: str) -> None:
     (folder / target).write_bytes((folder / source).read_bytes())
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 from dataset_conversion import CONVERTERS
 from dataset_conversion.common import (
+    FAINT,
     Excluded,
     ImageWithMasks,
     Written,
@@ -121,6 +123,21 @@ def test_several_masks_are_joined(tmp_path: Path) -> None:
     assert stored.mode == "L"
     assert np.asarray(stored).tolist() == [[1, 1, 1], [0, 1, 1]]
     assert np.asarray(Image.open(tmp_path / "imagesTr" / "x_0001_0000.png")).tolist() == [[77] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "label", "faint"), [((0, 1), [0, 1], True), ((1, 255), [0, 1], False), ((0, 0), [0, 0], False)]
+)
+def test_a_mask_of_0_and_1_is_not_cut_at_half(
+    tmp_path: Path, values: tuple[int, int], label: list[int], faint: bool
+) -> None:
+    """As the masks of DDTI and TN3K are passed on, whose own files hold 0 and 255 and are cut at 127."""
+    mask = np.array([values] * 2, np.uint8).repeat([1, 2], axis=1)
+    (written,) = write_image_with_masks(replace(job(tmp_path, mask), threshold=127), tmp_path)
+    assert isinstance(written, Written)
+    stored = np.asarray(Image.open(tmp_path / "labelsTr" / "x_0001.png"))
+    assert stored[:, :2].tolist() == [label] * 2
+    assert (FAINT in written.remarks) is faint
 
 
 def test_a_mask_of_another_size_is_left_out_with_both_sizes_unless_it_is_fitted(tmp_path: Path) -> None:

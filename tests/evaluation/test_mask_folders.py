@@ -205,11 +205,29 @@ def test_references_in_a_folder_below_the_predictions_are_not_predictions(tmp_pa
 
 
 def test_sub_folders_beside_masks_are_named_and_not_read(tmp_path: Path) -> None:
-    """Such as the overlays that a prediction writes."""
-    predictions = folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND, "overlays/a": TRUTH})
+    predictions = folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND, "others/a": TRUTH})
     summary = evaluate_folders(predictions, folder_of(tmp_path / "r"))
     assert dice_of(summary) == pytest.approx(DICE)
-    assert summary.notes == ("predictions: subfolders are not read, because there are masks beside them: overlays",)
+    assert summary.notes == ("predictions: subfolders are not read, because there are masks beside them: others",)
+
+
+@pytest.mark.parametrize("where", ["", "x/"])
+def test_what_a_prediction_draws_beside_its_masks_is_no_prediction(tmp_path: Path, where: str) -> None:
+    drawn = {f"overlays/{where}a": TRUTH, f"uncertainty/{where}b_entropy": TRUTH}
+    predictions = folder_of(tmp_path / "p", masks={f"{where}a": FOUND, f"{where}b": FOUND} | drawn)
+    summary = evaluate_folders(predictions, folder_of(tmp_path / "r"))
+    assert (dice_of(summary), summary.notes) == (pytest.approx(DICE), ())
+
+
+@pytest.mark.parametrize(("outlined", "named"), [("p", True), ("r", True), ("pr", False)])
+def test_an_outline_against_an_area_is_named(tmp_path: Path, outlined: str, named: bool) -> None:
+    line = TRUTH.copy()
+    line[5:11, 6:14] = 0
+    for folder in ("p", "r"):
+        folder_of(tmp_path / folder, masks={"a": line if folder in outlined else TRUTH, "b": TRUTH})
+    notes = evaluate_folders(tmp_path / "p", tmp_path / "r").notes
+    assert [note for note in notes if "closed outline" in note and note.endswith(": 1 case: a")] == [*notes]
+    assert bool(notes) is named
 
 
 @pytest.mark.parametrize("names", [("{}_mask", "{}"), ("{}", "gt-{}"), ("pred_{}_x", "{}")])

@@ -141,6 +141,15 @@ def remarks_on(sides_mm: Sides) -> tuple[str, ...]:
     return (*not_square(sides_mm), *(() if is_plausible(sides_mm) else (NO_MILLIMETRES,)))
 
 
+def refuse_lines(width: int, height: int, frames: int) -> None:
+    """Raise ValueError for a volume whose frames are lines: an array whose first axis was a channel."""
+    if frames > 1 and min(width, height) == 1:
+        raise ValueError(
+            f"its axes are {width} x {height} x {frames}, so that each of its {frames} frames would be a line; save it "
+            "without the axis of length 1 (numpy.squeeze)"
+        )
+
+
 def undeclared_colours(width: int, frames: int) -> tuple[str, ...]:
     """A remark where the frames of an unsigned file that declares no colours may be colours.
 

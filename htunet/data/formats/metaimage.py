@@ -18,6 +18,7 @@ from htunet.data.formats.medical_file import (
     Sides,
     in_a_process,
     readable,
+    refuse_lines,
     remarks_on,
     undeclared_colours,
 )
@@ -73,6 +74,7 @@ def open_metaimage(path: Path) -> MedicalFile:
         if "complex" in kind or components not in (1, 3) or (components == 3 and not COLOURS.search(kind)):
             raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and RGB.")
         frames, pixels = further[0], size[0] * size[1]
+        refuse_lines(size[0], size[1], frames)
         depth = next((bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in kind), 8)  # bytes of one value
         declared = says_kinds or components > 1 or not COLOURS.search(kind)
         remarks = (*remarks_on(sides), *(() if declared else undeclared_colours(size[0], frames)))

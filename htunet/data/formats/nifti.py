@@ -26,6 +26,7 @@ from htunet.data.formats.medical_file import (
     PlaceInSpace,
     Spacing,
     pixel_spacing,
+    refuse_lines,
     remarks_on,
     undeclared_colours,
 )
@@ -181,6 +182,7 @@ def _shape(image: nib.Nifti1Image) -> tuple[int, int, int]:
     if len(sides) < 2 or len(further) > 1:
         raise ValueError(f"its shape is {sides}, a slice or a volume has two or three axes")
     shape = (*sides[:2], *further)
+    refuse_lines(*shape)
     if kind.names or np.issubdtype(kind, np.complexfloating):
         what = "colours" if kind.names else "complex numbers"
         raise ValueError(f"its voxels are {what}, not gray values: save them as gray values, or its slices as PNG")

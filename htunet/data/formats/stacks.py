@@ -51,8 +51,8 @@ SCALED = (
     "image depends on itself: to keep it, save all images, and those to predict, in 8 bits with one scale"
 )
 TRANSPOSED = (
-    "NIfTI or NRRD masks of square pictures with a header as nibabel, pynrrd and MATLAB write it: their first axis is "
-    "read as columns, and if it is rows, they are transposed: look at the masks over the images"
+    "square NIfTI or NRRD files beside pictures such as PNG, with a header as nibabel, pynrrd and MATLAB write it: "
+    "their first axis is read as columns, and if it is rows, they are transposed: look at the masks over the images"
 )
 NO_COLOURS = "colours (Doppler, elastography, drawn marks) became gray values, by their luminance"
 COLOURFUL, COLOURED = 48, 0.002

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from builders.medical import us_region, write_dicom
 
 from htunet.data.formats.medical_file import in_a_process
@@ -65,3 +66,14 @@ def test_a_region_of_dicom_without_a_size_gives_way_to_the_pixel_spacing(tmp_pat
         PixelSpacing=[0.2, 0.2],
     )
     assert open_stack(tmp_path / "a.dcm").spacing_mm == 0.2
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+def test_a_picture_is_never_read_as_a_pile_of_lines(tmp_path: Path, ending: str, kind: type, axis: int) -> None:
+    """An axis of length 1 that is not the last one: the channel of an array."""
+    values = np.expand_dims(np.arange(80).reshape(8, 10).astype(kind), axis)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(tmp_path / f"a{ending}"))
+    with pytest.raises(HtunetError, match=r"would be a line; save it without the axis of length 1"):
+        open_stack(tmp_path / f"a{ending}")

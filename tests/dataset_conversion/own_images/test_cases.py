@@ -92,6 +92,16 @@ def test_masks_that_may_be_transposed_are_named(home: Path, size: tuple[int, int
     assert any("they are transposed" in note for note in report.notes) is named
 
 
+def test_an_image_that_may_be_transposed_against_its_mask_is_named(home: Path) -> None:
+    for part in ("images", "masks"):
+        (home / part).mkdir()
+    image, mask = labelled(1, 0, (40, 40))
+    nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), home / "images" / "a.nii.gz")
+    Image.fromarray(mask).save(home / "masks" / "a.png")
+    report = convert_own(OwnData(name="Mine", images=home / "images", masks=home / "masks"))
+    assert any("they are transposed" in note for note in report.notes)
+
+
 def test_masks_in_which_low_values_are_white_are_named(home: Path) -> None:
     images, masks = build_own(home, ["a", "b"])
     for path in [*masks.iterdir()]:

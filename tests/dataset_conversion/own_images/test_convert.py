@@ -336,6 +336,19 @@ def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
     assert excluded(report) == {"labelsTr/p3.nii.gz": "a mask without an image _0000.nii.gz"}
 
 
+def test_labels_may_say_what_the_values_of_an_nnunet_folder_are(home: Path) -> None:
+    """Its dataset.json names the value 1, and its masks hold 255: the error names --labels."""
+    folder, (image, mask) = home / "Dataset051_White", labelled(1, 0)
+    for name, pixels in (("imagesTr/a_0000.png", image), ("labelsTr/a.png", mask * 255)):
+        (folder / name).parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / name)
+    write_json(folder / "dataset.json", {"channel_names": {"0": "US"}, "labels": {"background": 0, "lesion": 1}})
+    with pytest.raises(HtunetError, match="holds the values 255, which are not labels; name them with --labels"):
+        convert_own(OwnData(name="White", nnunet=folder))
+    raw = read_raw(DatasetPaths(convert_own(OwnData(name="White", nnunet=folder, labels="lesion=255")).dataset))
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), mask)
+
+
 FOLDER = Path("x")
 
 
