@@ -23,6 +23,7 @@ from htunet.evaluation.metrics import (
     BOTH_EMPTY,
     EMPTY_PREDICTION,
     EMPTY_REFERENCE,
+    PENALISE,
     Kind,
     Level,
     find_metric,
@@ -251,7 +252,10 @@ def _averaged(runs: list[_Run], weights_RN: Weights) -> dict[str, NDArray[np.flo
 
 
 def _comparisons(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Each pair of arms of a data set and family, with Holm's correction over the pairs of one metric."""
+    """Each pair of arms of a data set and family, with Holm's correction over the pairs of one metric.
+
+    Under the policy ``penalise`` who rightly finds nothing has the best value beside one who finds something there.
+    """
     found: list[dict[str, object]] = []
     keys = ["dataset", "resolution", *FAMILY]
     for values, members in rows.groupby(keys, sort=True, dropna=False):
@@ -260,13 +264,20 @@ def _comparisons(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
         cells = members.assign(_case=cases, _stratum=members.groupby("arm", sort=False).ngroup())
         arms = cells.drop_duplicates("_stratum").sort_values("_stratum")
         cube, names, plans = _cube(cells, metrics, len(groups)), arms["arm"].tolist(), arms["plan"].tolist()
+        if about["policy"] == PENALISE:
+            best = {metric: cells[metric].mask(cells["dice"].isna(), float(find_metric(metric).higher_is_better))
+                    for metric in metrics}  # fmt: skip
+            known, cube = ~np.isnan(cube), _cube(cells.assign(**best), metrics, len(groups))
+        else:
+            known = np.ones(cube.shape, dtype=bool)
         # distances in pixels of different input sizes are different things
         apart = [about["resolution"] == INPUT and find_metric(metric).kind == Kind.DISTANCE for metric in metrics]
         pairs = [(m, a, b) for m in range(len(metrics)) for a, b in combinations(range(len(names)), 2)
                  if not apart[m] or plans[a] == plans[b]]  # fmt: skip
         if not pairs:
             continue
-        differences = np.stack([cube[:, a, m] - cube[:, b, m] for m, a, b in pairs], axis=1)
+        differences = np.stack([np.where(known[:, a, m] | known[:, b, m], cube[:, a, m] - cube[:, b, m], np.nan)
+                                for m, a, b in pairs], axis=1)  # fmt: skip
         tests = paired_tests(differences, groups, resamples=COMPARISON_RESAMPLES)
         for m, metric in enumerate(metrics):
             entries = [{"metric": metric, "a": names[a], "b": names[b]} | test

@@ -166,6 +166,15 @@ def test_the_drop_of_a_case_is_the_mean_over_the_strengths() -> None:
     assert (row["mean_drop_a"], row["mean_drop_b"]) == (pytest.approx(0.4), pytest.approx(0.1))
 
 
+def test_a_false_alarm_by_an_artefact_is_a_drop() -> None:
+    """The last two images show nothing to find: one method marks something in the first of them."""
+    calm = table_of([0.8, np.nan, np.nan], {1.0: [0.6, np.nan, np.nan]})
+    alarmed = table_of([0.8, np.nan, np.nan], {1.0: [0.7, 0.0, np.nan]})
+    (row,) = compare_drops({"UNet": calm, "CLIP": alarmed}).to_dict("records")
+    assert (row["mean_drop_a"], row["mean_drop_b"]) == (pytest.approx(0.2 / 2), pytest.approx(1.1 / 2))
+    assert (row["mean_difference"], row["n_pairs"]) == (pytest.approx(-0.9 / 2), 2)
+
+
 def test_artefacts_that_one_method_lacks_are_not_compared() -> None:
     tables = methods()
     shadow = tables["UNet"][tables["UNet"]["artefact"] == "gain"].assign(artefact="shadow")

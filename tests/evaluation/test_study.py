@@ -118,6 +118,31 @@ def test_methods_that_share_no_case_are_no_test_that_is_corrected_for() -> None:
     assert dice["p_holm"].iloc[0] == dice["p"].iloc[0]
 
 
+@pytest.mark.parametrize(("policy", "n_cases", "difference"), [("penalise", 3, 0.6 / 3), ("exclude", 2, -0.2)])
+def test_a_false_alarm_counts_against_who_makes_it(policy: str, n_cases: int, difference: float) -> None:
+    """A is worse in both lesions, and finds nothing in two images without one: B finds something in one of them."""
+    table = case_table([masks("A", [0.5, 0.6, 0, 0], policy=policy), masks("B", [0.7, 0.8, 0, 0], policy=policy)])
+    rightly_empty = (table["case"] == "case_3") | ((table["case"] == "case_2") & (table["method"] == "A"))
+    if policy == "exclude":  # nothing to find has no value for either
+        rightly_empty = table["case"].isin(["case_2", "case_3"])
+    table.loc[rightly_empty, ["dice", "iou", "hd95", "asd"]] = np.nan
+    table.loc[rightly_empty, "empty"] = "both"
+    of_iou = only(study(table.assign(iou=np.nan)).comparisons, metric="iou", resolution="input_size")
+    assert of_iou["n_cases"] == 0  # of earlier results: not known
+    found = study(table).comparisons
+    row = only(found, metric="dice", resolution="input_size")
+    assert (row["n_cases"], row["n_pairs"], row["mean_difference"]) == (n_cases, n_cases, pytest.approx(difference))
+    distance = {"penalise": (20 + 20 - 300) / 3, "exclude": 20.0}[policy]
+    assert only(found, metric="hd95", resolution="input_size")["mean_difference"] == pytest.approx(distance)
+
+
+def test_a_false_alarm_of_one_seed_counts_as_that_of_one_seed() -> None:
+    table = case_table([masks("A", [0.5, 0.0], seed=seed) for seed in (1, 2)] + [masks("B", [0.5, 0.0])])
+    table.loc[(table["case"] == "case_1") & (table["method"] == "A") & (table["seed"] == 1), "dice"] = np.nan
+    row = only(study(table).comparisons, metric="dice", resolution="input_size")
+    assert row["mean_difference"] == pytest.approx((0 + 0.5) / 2)
+
+
 def test_images_of_one_patient_are_one_pair() -> None:
     groups = ["p1", "p1", "p2", "p2", "", ""]
     contents = [masks(m, [0.5 + 0.01 * i + d for i in range(6)], groups=groups) for m, d in (("A", 0.1), ("B", 0.0))]

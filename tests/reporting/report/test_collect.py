@@ -197,6 +197,16 @@ def test_comparisons_name_the_better_method() -> None:
     assert dice[6].text == "< 0.001"
 
 
+def test_a_better_method_that_is_worse_by_the_mean_is_named_so() -> None:
+    """B is better by 1 % or so in eleven images, and misses the lesion of the last one."""
+    steady, misses = [0.5 + i / 500 for i in range(12)], [0.51 + i / 400 for i in range(11)] + [0.0]
+    table = by_id(report_of(masks("UNet", steady), masks("CLIP_HT", misses)), "comparisons")
+    dice, distance = (next(row for row in table.rows if row[1].text.startswith(name)) for name in ("Dice", "HD95"))
+    assert dice[-1].text == distance[-1].text == "CLIP_HT, not by the mean"
+    strong = [cell.text for cell in dice if cell.strong]
+    assert strong == ["CLIP_HT"]
+
+
 def test_the_gallery_has_the_cases_of_the_first_seed() -> None:
     first, second = masks("CLIP_HT", [0.0, 0.2, 0.5, 0.9]), masks("CLIP_HT", [0.9, 0.9, 0.9, 0.1], seed=2)
     gallery = report_of(first, second).gallery
