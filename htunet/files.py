@@ -480,6 +480,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
         writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
 
 
+def escape_markdown(text: str) -> str:
+    r"""Text on one line that Markdown shows as it is; brackets and ``&`` only where they begin something.
+
+    >>> print(escape_markdown("a_b ~1~ [0.5, 0.9] &amp; R&D [here](http://x.org)"))
+    a\_b \~1\~ [0.5, 0.9] \&amp; R&D [here\](http://x.org)
+    """
+    return re.sub(r"[\\`*_<|~]|\](?=[(\[])|&(?=#?\w+;)", r"\\\g<0>", " ".join(text.splitlines()))
+
+
 def safe_cell(value: Any) -> Any:  # noqa: ANN401
     """A value as it is written into a table: a text that a spreadsheet would compute begins with an apostrophe.
 

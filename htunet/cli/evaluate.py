@@ -90,8 +90,10 @@ def _evaluate(options: argparse.Namespace) -> None:
             if options.debug or len(runs) == 1:
                 raise
             text = OUT_OF_MEMORY if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            failed[run] = str(error) if isinstance(error, HtunetError) else text
-            print(f"Failed: {run.label}: {failed[run]}", file=sys.stderr)
+            text = str(error) if isinstance(error, HtunetError) else text
+            reason = "for the same reason as before" if text in failed.values() else text
+            print(f"Failed: {run.label}: {reason}", file=sys.stderr)
+            failed[run] = text
     if done:
         for dataset in dict.fromkeys(run.dataset for run in done if run.dataset.choice_json.exists()):
             from htunet.experiments.cross_validation import renew_choice
@@ -103,7 +105,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     elif stale and not failed:
         raise HtunetError(_all_stale(stale[0]))
     if failed:
-        listing = "; ".join(f"{run.label}: {text}" for run, text in failed.items())
+        reasons = {text: [run.label for run, other in failed.items() if other == text] for text in failed.values()}
+        listing = "; ".join(f"{some(labels)}: {text}" for text, labels in reasons.items())
         raise HtunetError(f"{len(failed)} of {len(runs)} runs could not be evaluated. {listing}")
 
 

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, run_step, train_step
-from htunet.cli.convert_general import OWN, add_own_options, own_options
+from htunet.cli.convert_general import FOLDERS, OWN, add_own_options, own_options
 from htunet.errors import HtunetError, UsageError, counted, duration, option
 from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_name_of, root
 
@@ -77,6 +77,9 @@ def _run(options: argparse.Namespace) -> None:
     if dataset is None:
         step = ("convert", "--name", options.name, *_given_words(options, OWN))
         if options.dry_run:
+            for name in FOLDERS:
+                if (folder := getattr(options, name)) and not folder.is_dir():
+                    raise UsageError(f"{option(name)} {folder} is not a folder. Name the folder that holds the files.")
             print(f"$ htunet_{shlex.join(step)}")
             words = _given_words(options, COMPARED)
             print("The other steps and their times depend on the data set. Convert it with this command; then type:\n"
@@ -180,13 +183,13 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     for task, choice in chosen.items():
         what, metric = WORDS[task]
         print(f"For {what}: {choice.method}, {choice.reason}. On images like these expect {metric} "
-              f"{_percent(choice.expected)}{', at the size of the images' * (task == 'seg')}.")  # fmt: skip
+              f"{_percent(choice.expected, task)}{', at the size of the images' * (task == 'seg')}.")  # fmt: skip
         if task == "seg" and not after:
             print("The folds test no images of their own: no post-processing was tried, as nothing would be left to "
                   "judge it.")  # fmt: skip
         if task == "seg" and after and after.steps:
             print(f"Masks are post-processed, which improves the results on the tested folds: {in_words(after.steps)}. "
-                  f"With it expect {metric} {_percent(after.expected)}; --no-postprocessing switches it off."
+                  f"With it expect {metric} {_percent(after.expected, task)}; --no-postprocessing switches it off."
                   )  # fmt: skip
         if task == "cls":
             name = Counter(case.class_name for case in raw.cases if case.class_name).most_common(1)[0][0]
@@ -196,7 +199,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
             fraction = percent_text(counts[name] / counts.total())
             print(f"    for comparison: always answering {name} is right in {fraction} of them")
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
-            print(f"    {method}: {_percent(mean)}")
+            print(f"    {method}: {_percent(mean, task)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
     if options.input:
         drawn = f", the masks drawn over the images in {options.output / 'overlays'}" if "seg" in words else ""
@@ -408,16 +411,17 @@ def _show(
     print("Nothing was done: this was a dry run.")
 
 
-def _percent(mean: "Mean") -> str:
+def _percent(mean: "Mean", task: str) -> str:
     """The mean, its interval, and the images that it is of, and of how many."""
-    from htunet.evaluation.statistics import interval_text, percent_text
+    from htunet.evaluation.statistics import interval_words, percent_text
 
     if mean.mean is None:
         return f"nothing (no value in any of {counted(mean.n_cases, 'tested image')})"
-    interval = interval_text(mean.low, mean.high, 100, 1).strip("[]").replace(", ", " to ")
+    interval = interval_words(mean.low, mean.high, 100)
     tested = counted(mean.n_cases, "tested image")
     if mean.n_used < mean.n_cases:
-        tested = f"{mean.n_used} of {tested}; in the others nothing is to be found, and nothing was"
+        why = "in the others nothing is to be found, and nothing was" if task == "seg" else "the others have no value"
+        tested = f"{mean.n_used} of {tested}; {why}"
     return f"{percent_text(mean.mean)} ({f'95 % interval {interval}, ' if interval else ''}{tested})"
 
 

@@ -60,7 +60,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
     from htunet.evaluation.statistics import percent_text
     from htunet.experiments.zero_shot_retrieval import classify_by_prompts
     from htunet.files import read_json
-    from htunet.reporting.tables.prompt_table import best_first, summary_lines
+    from htunet.reporting.tables.prompt_table import CHOSEN_HERE, best_first, summary_lines
 
     choice = chosen_encoders(options)
     found = classify_by_prompts(dataset, choice, split=options.split, plan_name=options.plan, prompts=options.prompts)
@@ -69,7 +69,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
         print(f"  {line}")
     best = best_first(found.result.prompts)[0]
     if best.auc is not None:
-        print(f"  best prompt alone, AUC {percent_text(best.auc, 2)}: {best.prompt.text}")
+        print(f"  best prompt alone, AUC {percent_text(best.auc, 2)}: {best.prompt.text}\n  {CHOSEN_HERE}")
     print(f"All prompts: {found.folder / 'prompts.md'}")
 
 

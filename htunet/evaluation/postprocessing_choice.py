@@ -92,7 +92,9 @@ def _arguments(done: tuple[bool, ...], smallest: float) -> dict[str, Any]:
 
 
 def _chosen(dice_NS: Floats, groups: Sequence[str]) -> int:
-    """The position in SETS."""
+    """The position in SETS. Who rightly has nothing left has a Dice of 1 beside those with a false alarm."""
+    rightly_empty_NS = np.isnan(dice_NS) & ~np.isnan(dice_NS).all(axis=1, keepdims=True)
+    dice_NS = np.where(rightly_empty_NS, 1.0, dice_NS)
     best = (False,) * len(STEPS)
     while True:
         gains = {}

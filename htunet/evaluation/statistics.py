@@ -181,6 +181,15 @@ def interval_text(
     return f"[{rounded(scale * low, decimals, most)}, {rounded(scale * high, decimals, most)}]"
 
 
+def interval_words(low: float | None, high: float | None, scale: float = 1.0) -> str:
+    """For a sentence, with one decimal.
+
+    >>> interval_words(0.5, 0.75, 100), interval_words(0, 0)
+    ('50.0 to 75.0', '')
+    """
+    return interval_text(low, high, scale, 1).strip("[]").replace(", ", " to ")
+
+
 def rounded(value: float, decimals: int = 2, most: float = 100.0) -> str:
     """A number with so many decimals; nothing but 0 is printed as 0, and nothing below ``most`` as that.
 

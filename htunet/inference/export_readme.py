@@ -3,6 +3,7 @@
 from htunet.data.class_probabilities import class_order
 from htunet.data.postprocessing import in_words
 from htunet.data.raw import label_names
+from htunet.files import escape_markdown
 from htunet.inference.exported import BACKBONE, ModelCard, needed_weights
 from htunet.inference.to_onnx import MODEL
 from htunet.models.build import has_frozen_part
@@ -46,7 +47,7 @@ def _gives(card: ModelCard) -> str:
     if steps := in_words(card.quality.get("postprocessing", {})):
         parts.append(f"They are post-processed: {steps}.")
     parts = parts if "seg" in tasks else []
-    return " ".join([*parts, *([f"Classes: {', '.join(classes)}."] if "cls" in tasks else [])])
+    return escape_markdown(" ".join([*parts, *([f"Classes: {', '.join(classes)}."] if "cls" in tasks else [])]))
 
 
 def _frozen(card: ModelCard) -> str:

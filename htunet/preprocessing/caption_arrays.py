@@ -1,6 +1,6 @@
 """The images of a caption data set at a network's input size, made once and stored beside the split.
 
-captions_224x224/  images.npy (N, C, H, W) uint8, in the order of captions.jsonl   prepared.json
+captions_224x224/  images.npy (N, C, H, W) uint8, in the order of captions.jsonl   prepared.json   checksums.json
 captions_224x224_centre_crop/  the same, of their middles
 """
 
@@ -19,11 +19,12 @@ from tqdm import tqdm
 from htunet.data.captions import CaptionDataset
 from htunet.data.image_io import UInt8, opened, read_image
 from htunet.data.preprocessed import open_array
-from htunet.files import LONG_WAIT, exclusive, read_object, whole_folder, write_json
+from htunet.files import LONG_WAIT, exclusive, file_hash, read_object, whole_folder, write_json
 from htunet.parallel import parallel_map, suitable_workers
+from htunet.planning.arrays import CHECKSUMS, damaged_arrays
 
 FORMAT = 1
-MARKER, TIMES = "prepared.json", "times_sha256"
+IMAGES, MARKER, TIMES = "images.npy", "prepared.json", "times_sha256"
 Size = tuple[int, int]
 
 
@@ -44,6 +45,7 @@ class PreparedCaptions:
 def prepare_captions(dataset: CaptionDataset, input_size: Size, *, centre_crop: bool = False) -> PreparedCaptions:
     """The images stretched (bilinear) to ``input_size`` (height, width): read from disk, or made if they have changed.
 
+    They are made again where they are damaged, too.
     With ``centre_crop`` they are resized (bicubic) until the shorter side fits, and the middle is taken. Waits while
     another process makes the same arrays. Raises HtunetError that names an image which cannot be read.
     """
@@ -53,14 +55,16 @@ def prepare_captions(dataset: CaptionDataset, input_size: Size, *, centre_crop: 
     with exclusive(folder.with_name(f".lock-{folder.name}"), str(folder), wait=LONG_WAIT):
         marker = folder / MARKER
         found = read_object(marker) if marker.exists() else {}
-        if {TIMES: expected[TIMES], **found} != expected:  # arrays of earlier versions are without times
+        damaged = (folder / CHECKSUMS).exists() and damaged_arrays(folder)
+        if damaged or {TIMES: expected[TIMES], **found} != expected:  # arrays of earlier versions are without times
             with whole_folder(folder) as part:
                 resized = resizing(input_size, centre_crop=centre_crop)
-                _write_images(dataset, resized, input_size, part / "images.npy")
+                _write_images(dataset, resized, input_size, part / IMAGES)
+                write_json(part / CHECKSUMS, {IMAGES: file_hash(part / IMAGES)})
                 write_json(part / MARKER, expected)
         elif found != expected:
             write_json(marker, expected)
-    images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
+    images = open_array(folder / IMAGES, len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
     return PreparedCaptions(dataset, images)
 
 

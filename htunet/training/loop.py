@@ -198,6 +198,7 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     if validated(loop, progress.epoch):
         val_loss, val_metric = validate(loop)
         _require_finite(val_loss, "validation loss", progress)
+        _require_finite(val_metric, "validation metric", progress)  # no later epoch would be better than a NaN
     figures = EpochMetrics(
         epoch=progress.epoch,
         learning_rate=loop.learning_rate(step),

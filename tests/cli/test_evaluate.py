@@ -12,6 +12,7 @@ from PIL import Image
 from htunet.cli import evaluate
 from htunet.cli.evaluate import main
 from htunet.data.image_io import write_png
+from htunet.errors import HtunetError
 from htunet.files import read_json
 from htunet.paths import RunPaths
 
@@ -200,6 +201,25 @@ def test_one_broken_run_does_not_stop_the_others_and_is_named_at_the_end(
     assert (home / "results" / "tables" / "segmentation.csv").read_text().count("\n") == 4  # header, run, two baselines
 
 
+@pytest.mark.usefixtures("home", "predicted")
+def test_what_is_wrong_with_several_runs_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = build_dataset()
+    runs = [build_run(dataset, seed=seed) for seed in (1, 2, 3)]
+
+    def fail(run: RunPaths, *_: object, **__: object) -> None:
+        raise HtunetError("The disk is full." if run.seed < 3 else "No such plan.")
+
+    monkeypatch.setattr(evaluate, "_bring_up_to_date", fail)
+    assert main([]) == 1
+    errors = capsys.readouterr().err
+    assert f"Failed: {runs[1].label}: for the same reason as before\n" in errors
+    first, second, third = (run.label for run in runs)
+    expected = f"3 of 3 runs could not be evaluated. {first}, {second}: The disk is full.; {third}: No such plan."
+    assert errors.splitlines()[-1] == f"htunet_evaluate: error: {expected}"
+
+
 @pytest.mark.usefixtures("predicted")
 def test_memory_that_ran_out_for_one_run_is_said_with_the_way_out(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -212,9 +232,7 @@ def test_memory_that_ran_out_for_one_run_is_said_with_the_way_out(
 
     monkeypatch.setattr(evaluate, "_bring_up_to_date", without_memory)
     assert main([]) == 1
-    assert (
-        capsys.readouterr().err.count(": The memory ran out. End other programs") == 4
-    )  # each at once, and at the end
+    assert capsys.readouterr().err.count(": The memory ran out. End other programs") == 2  # at once, and at the end
 
 
 @pytest.mark.parametrize("content", ["[]", "null", ""])

@@ -228,6 +228,8 @@ def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: 
     assert output.startswith("$ htunet_convert --name Mine --images ")
     assert "$ htunet_run -d Mine --hours 0.5 --num-folds 2 --methods UNet ResNet18 --dry-run\n" in output
     assert not list(tmp_path.rglob("dataset.json"))
+    assert main([own[0], str(tmp_path / "nowhere"), *own[2:], "--dry-run"]) == 2
+    assert f"--images {tmp_path / 'nowhere'} is not a folder" in capsys.readouterr().err
 
 
 def test_tasks_with_lists_of_their_own_are_trained_on_their_own_folds(

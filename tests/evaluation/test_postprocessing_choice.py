@@ -56,6 +56,15 @@ def test_false_islands_ask_for_the_largest_component(tmp_path: Path) -> None:
     assert found.expected.mean == pytest.approx(1.0)
 
 
+def test_a_false_alarm_that_a_step_removes_is_a_gain(tmp_path: Path) -> None:
+    """Every second image shows no lesion, and has a false island: Dice 0 before, none afterwards."""
+    cases = [(square(2, 2, 8), square(2, 2, 8)) if n % 2 else (square(9, 9, 3), square(0, 0, 0)) for n in range(12)]
+    found = chosen(tmp_path, cases)
+    assert found.steps == {"smallest_share": pytest.approx(32 / 720)}
+    assert (found.before.mean, found.before.n_used) == (0.5, 12)
+    assert (found.expected.mean, found.expected.n_used) == (1.0, 6)
+
+
 def test_a_label_that_no_reference_has_is_in_no_mean(tmp_path: Path) -> None:
     """As in the evaluation: else removing islands of label 2 would gain what no reported figure shows."""
     spurious = np.maximum(square(2, 2, 8), square(18, 24, 2, label=2))

@@ -152,7 +152,11 @@ def test_images_are_prepared_once_and_again_after_another_conversion(monkeypatch
     assert first.images.shape == (40, 1, 16, 16)
     made = (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns
     prepare_captions(dataset, (16, 16))
-    assert (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns == made
+    file = dataset.paths.plan_folder("captions_16x16") / "images.npy"
+    assert file.stat().st_mtime_ns == made
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([255 - whole[-1]]))  # as long as before
+    assert prepare_captions(dataset, (16, 16)).images.tobytes() == whole[-40 * 16 * 16 :]
     again = read_captions(build_captions(n=30, mode="RGB"))
     assert prepare_captions(again, (16, 16)).images.shape == (30, 3, 16, 16)
 

@@ -232,6 +232,11 @@ def test_a_loss_that_is_no_number_ends_training_with_the_place_and_a_way_out(tin
         fit(loop, Progress(), events())
 
 
+def test_a_metric_that_is_no_number_ends_training_too(tiny: DatasetPaths) -> None:
+    with pytest.raises(HtunetError, match=r"validation metric is nan in epoch 2"):
+        fit(make_loop(tiny, trainer=Scripted([0.1, math.nan, 0.9])), Progress(), events())
+
+
 def test_a_process_without_a_share_of_the_last_batch_takes_part_without_weight(tiny: DatasetPaths) -> None:
     rows = make_loop(tiny).order.rows[:5]  # batches of 4 and 1
     for rank in (0, 1):

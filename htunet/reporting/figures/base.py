@@ -84,8 +84,8 @@ def evaluated_drawings(
     if not found:
         learns, task = ("classes", " --task cls") if key == "classification" else ("masks", "")
         raise NotYetError(
-            f"no run that learns {learns} is evaluated. Provide one: htunet_train BUSI CLIP_HT fold0{task}, then "
-            "htunet_evaluate."
+            f"no run that learns {learns} is evaluated. Provide one: htunet_train BUSI PhantomCLIP_HT fold0{task}, "
+            "then htunet_evaluate."
         )
     return [
         Drawing(f"{name}_{dataset.unique_name}", draw(dataset.unique_name, runs, found))

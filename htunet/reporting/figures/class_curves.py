@@ -64,7 +64,7 @@ class Judged:
     values_SNK: Floats
     fold: int
     n_other_cases: int = 0
-    """Runs on other test cases (other folds), which are not in it."""
+    """Runs on other test cases (other folds) or of other classes, which are not in it."""
 
     def against_others(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
         """(S, N, 2) probabilities of not being and of being of class k, and the truth as 0 and 1."""
@@ -83,13 +83,14 @@ def reliability_diagrams(results: Results) -> list[Drawing]:
 
 
 def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[Judged]:
-    """One entry a method, in the paper's order; runs on other test cases than the first one's are only counted."""
+    """One entry a method, in the paper's order; runs on other test cases or classes than the first's are counted."""
     found = []
     for name, members in by_arm(runs, contents).items():
         parts = [contents[run]["htunet"]["classification"] for run in members]
         first = {case["case"]: case for case in parts[0]["cases"]}
-        same = [part for part in parts if {case["case"] for case in part["cases"]} == set(first)]
         classes, ids = tuple(parts[0]["classes"]), sorted(first)
+        same = [part for part in parts if {*part["classes"]} == {*classes}
+                and {case["case"] for case in part["cases"]} == {*first}]  # fmt: skip
         values = [{case["case"]: case["probabilities"] for case in part["cases"]} for part in same]
         found.append(
             Judged(
@@ -151,17 +152,18 @@ def auc_of(one: Judged, k: int) -> Estimate:
 def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
     found = judged(runs, contents)
     first = found[0]  # the positive class has a curve, of more than two classes each against all others
-    drawn = [first.classes.index(first.positive)] if first.positive else range(len(first.classes))
+    drawn = [first.positive] if first.positive else first.classes
     with in_style():
         figure = new_figure(ROC_MM, len(drawn) * SINGLE_MM)
-        for panel, k in zip(figure.subplots(len(drawn), 1, squeeze=False).ravel(), drawn, strict=True):
+        for panel, name in zip(figure.subplots(len(drawn), 1, squeeze=False).ravel(), drawn, strict=True):
             for one, look in zip(found, looks_of([one.method for one in found]), strict=True):
-                _add_roc(panel, one, k, look)
+                if name in one.classes:
+                    _add_roc(panel, one, one.classes.index(name), look)
             panel.plot([0, 1], [0, 1], **REFERENCE)
             panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
-            panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {found[0].classes[k]}")
-            name, positive = found[0].classes[k], int((found[0].truth_N == k).sum())
-            others = counted(len(found[0].truth_N) - positive, "other case")
+            panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {name}")
+            positive = int((first.truth_N == first.classes.index(name)).sum())
+            others = counted(len(first.truth_N) - positive, "other case")
             panel.set_title(f"{dataset}, {positive} {name}, {others}", loc="left")
             panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left", title="AUC [95 % interval]")
         several = any(len(one.values_SNK) > 1 for one in found)
@@ -189,7 +191,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
     found = judged(runs, contents)
     columns = min(PANELS, len(found))
     lines = -(-len(found) // columns)
-    low = 1 / len(found[0].classes)
+    low = 1 / max(len(one.classes) for one in found)
     with in_style():
         figure = new_figure(max(SINGLE_MM, DOUBLE_MM * columns / PANELS), lines * PANEL_MM + 14)
         panels = panel_grid(figure, len(found), columns, shared=True)
@@ -238,6 +240,8 @@ def other_cases(found: Sequence[Judged]) -> Iterator[str]:
     """What is not compared on the same test cases."""
     if number := sum(one.n_other_cases for one in found):
         folds = some(sorted({one.fold for one in found}))
-        yield f"Of fold {folds} alone; not shown: {counted(number, 'run')} on other test cases."
+        yield f"Of fold {folds} alone; not shown: {counted(number, 'run')} on other test cases or classes."
     if names := [one.name for one in found if one.cases != found[0].cases]:
         yield f"On other test cases than those in the title: {', '.join(names)}."
+    if names := [one.name for one in found if {*one.classes} != {*found[0].classes}]:
+        yield f"Of other classes than {', '.join(found[0].classes)}: {', '.join(names)}."

@@ -50,7 +50,7 @@ def few_shot(results: Results) -> list[Drawing]:
             drawings.append(Drawing(f"few_shot_{kind.name}", figure))
     if not drawings:
         raise NotYetError(
-            "no few-shot run is evaluated. Provide one: htunet_train BUSI BiomedCLIP_HT fold0 --ratio 0.05, then "
+            "no few-shot run is evaluated. Provide one: htunet_train BUSI PhantomCLIP_HT fold0 --ratio 0.05, then "
             "htunet_evaluate."
         )
     return drawings

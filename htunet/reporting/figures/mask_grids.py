@@ -105,8 +105,8 @@ def comparison_grid(results: Results) -> MaskGrid:
     columns = tuple(arm for arm in arms if any(of_dataset[arm] for of_dataset in chosen.values()))
     if not columns:
         raise NotYetError(
-            "no test split is predicted by a run that learns masks. Provide one: htunet_train BUSI CLIP_HT fold0, then "
-            "htunet_evaluate."
+            "no test split is predicted by a run that learns masks. Provide one: htunet_train BUSI PhantomCLIP_HT "
+            "fold0, then htunet_evaluate."
         )
     rows = []
     for dataset, of_dataset in chosen.items():
@@ -126,7 +126,7 @@ def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
     if not few:
         raise NotYetError(
             "no few-shot run that learns masks has predicted its test split. Provide one: htunet_train BUSI "
-            "BiomedCLIP_HT fold0 --ratio 0.05, then htunet_evaluate."
+            "PhantomCLIP_HT fold0 --ratio 0.05, then htunet_evaluate."
         )
     grids = {}
     for dataset, own in by_dataset(few).items():

@@ -10,7 +10,7 @@ from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
 from htunet.reporting.figures.one_classification import draw_confusion
-from htunet.reporting.tables.prompt_table import best_first, summary_lines
+from htunet.reporting.tables.prompt_table import CHOSEN_HERE, best_first, summary_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,9 @@ def _draw_prompts(axes: "Axes", ranked: list[PromptResult]) -> None:
             axes.axhline(place - 0.5, color="0.5", linewidth=0.8)
     axes.axvline(50, color="0.3", linewidth=1)
     axes.set(xlim=(0, 104), ylim=(len(ranked) - 0.5, -0.5))
-    axes.set_xlabel("AUC of the prompt alone, %: above 50 it favours its own class, below 50 it misleads")
+    axes.set_xlabel(
+        f"AUC of the prompt alone, %: above 50 it favours its own class, below 50 it misleads.\n{CHOSEN_HERE}"
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 

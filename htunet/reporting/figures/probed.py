@@ -24,8 +24,8 @@ class Probe:
 
     @property
     def missing(self) -> str:
-        """What to do where no run fits."""
-        example = f"BiomedCLIP_{self.adapters[0] if self.adapters else 'HT'}"
+        """What to do where no run fits: with an encoder whose weights come with htunet."""
+        example = f"PhantomCLIP_{self.adapters[0] if self.adapters else 'HT'}"
         return f"no run with {self.what} is finished. Provide one: htunet_train BUSI {example} fold0."
 
     def fits(self, method: str) -> bool:

@@ -52,7 +52,9 @@ def training_curves(results: Results) -> list[Drawing]:
         for dataset, own in by_dataset(runs).items():
             drawings.append(Drawing(f"training_curves_{dataset.unique_name}_{task}", _draw(dataset.unique_name, own)))
     if not drawings:
-        raise NotYetError("no run on all training images is finished. Provide one: htunet_train BUSI CLIP_HT fold0.")
+        raise NotYetError(
+            "no run on all training images is finished. Provide one: htunet_train BUSI PhantomCLIP_HT fold0."
+        )
     return drawings
 
 

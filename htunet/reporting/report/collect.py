@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from htunet.errors import counted
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.statistics import interval_text, percent_text, rounded
+from htunet.evaluation.statistics import interval_words, percent_text, rounded
 from htunet.evaluation.study import Entries
 from htunet.files import read_bytes
 from htunet.reporting.report.content import ClassPicture, Headline, ReportContent, Training
@@ -75,7 +75,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             best = max(candidates, key=lambda one: (not one.random, ranks[one.arm]))
             row, metric = best.rows[kind.name], METRICS[kind.main]
             found = row.values[kind.main]
-            interval = interval_text(found.low, found.high, decimals=1).strip("[]").replace(", ", " to ")
+            interval = interval_words(found.low, found.high)
             interval += f" {metric.unit}" * bool(interval)
             estimate = f"{metric.label} {rounded(found.mean or 0.0, 1)} {metric.unit}"
             if row.few:  # the interval is all that can be said

@@ -14,6 +14,7 @@ from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate
 from htunet.reporting.tables.paper_tables import zero_shot_row
+from htunet.reporting.tables.prompt_table import CHOSEN_HERE
 from htunet.reporting.tables.rows import page_table, value_cells
 from htunet.reporting.tables.write import (
     DASH,
@@ -203,6 +204,7 @@ def _zero_shot(study: Study) -> Table:
         rows=tuple(rows),
         notes=(
             "An image gets the class whose prompts are, on average, most similar to it. Below each value: its 95 % "
-            "interval over images. AUC of a prompt: how well it ranks images of its own class before the others.",
+            "interval over images. AUC of a prompt: how well it ranks images of its own class before the others. "
+            + CHOSEN_HERE,
         ),
     )

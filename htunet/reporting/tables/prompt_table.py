@@ -6,9 +6,12 @@ from typing import Any
 from htunet.errors import counted
 from htunet.evaluation.statistics import few_cases, rounded
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
+from htunet.files import escape_markdown
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.write import Table, as_markdown, number_columns, word_columns, words
+
+CHOSEN_HERE = "The best prompt is the best of many on these very images: expect a lower AUC of it on others."
 
 
 def prompt_columns(classes: Sequence[str]) -> list[str]:
@@ -49,10 +52,11 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
     lines = [
         f"# {DatasetPaths(about['dataset']).short_name}, {about['method']}: zero-shot classification",
         "",
-        *(f"- {line}" for line in summary_lines(result, about)),
+        *(f"- {escape_markdown(line)}" for line in summary_lines(result, about)),
         "",
         "Each prompt alone. **AUC**: how well its similarity ranks images of its own class before the others; 50 % is "
-        "chance, below 50 % the prompt misleads. **Similarity**: mean cosine similarity to the images of each class.",
+        "chance, below 50 % the prompt misleads. **Similarity**: mean cosine similarity to the images of each class. "
+        + CHOSEN_HERE,
         "",
         as_markdown(Table(columns=columns, rows=tuple(rows))),
         *(f"- {short}: {text}" for short, text in sources.items()),

@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from htunet.evaluation.metrics import Metric
-from htunet.files import safe_cell, write_text
+from htunet.files import escape_markdown, safe_cell, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -146,23 +146,20 @@ def as_csv(table: Table) -> str:
 def as_markdown(*tables: Table) -> str:
     """Tables below each other, then their notes, each once. The best value is bold, the second one underlined."""
 
-    def escape(text: str) -> str:
-        return re.sub(r"[\\`*_<|]", r"\\\g<0>", " ".join(text.splitlines()))
-
     def print_cell(cell: TableCell) -> str:
-        text = {1: "**{}**", 2: "<u>{}</u>"}.get(cell.rank, "{}").format(escape(cell.text))
+        text = {1: "**{}**", 2: "<u>{}</u>"}.get(cell.rank, "{}").format(escape_markdown(cell.text))
         return text + (f"<sup>{cell.marks}</sup>" if cell.marks else "") + cell.after
 
     parts = []
     for table in tables:
         lines = [
-            [escape(f"{column.group} {column.heading}".strip()) for column in table.columns],
+            [escape_markdown(f"{column.group} {column.heading}".strip()) for column in table.columns],
             ["---:" if column.numeric else "---" for column in table.columns],
             *([print_cell(cell) for cell in row] for row in table.rows),
         ]
         title = f"## {table.title}\n\n" if table.title else ""
         parts.append(title + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-    return "\n".join([*parts, *(f"{escape(note)}\n" for note in shared_notes(tables))])
+    return "\n".join([*parts, *(f"{escape_markdown(note)}\n" for note in shared_notes(tables))])
 
 
 def as_latex(*tables: Table) -> str:

@@ -1,13 +1,17 @@
 """ROC curves and reliability diagrams: numbers that can be counted by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders.results import classes
 from sklearn.metrics import auc, roc_auc_score
 
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting.figures import class_curves
 from htunet.reporting.figures.class_curves import (
     Judged,
+    _draw_roc,
     auc_of,
     judged,
     mean_ece,
@@ -15,6 +19,7 @@ from htunet.reporting.figures.class_curves import (
     other_cases,
     pooled_bins,
 )
+from htunet.reporting.figures.style import in_style
 
 TRUTH = {"a": "benign", "b": "malignant", "c": "benign", "d": "malignant"}
 FIRST = {"a": 0.2, "b": 0.6, "c": 0.7, "d": 0.9}
@@ -46,13 +51,33 @@ def test_runs_on_other_cases_are_counted_and_not_mixed_in() -> None:
     }
     (one,) = judged(list(contents), contents)
     assert (len(one.values_SNK), one.n_other_cases) == (1, 1)
-    assert [*other_cases([one])] == ["Of fold 0 alone; not shown: 1 run on other test cases."]
+    assert [*other_cases([one])] == ["Of fold 0 alone; not shown: 1 run on other test cases or classes."]
 
 
 def test_a_method_on_other_test_cases_is_named(both: Judged) -> None:
     other = Judged(**{**vars(both), "name": "CLIP", "cases": ("a", "b", "c", "e")})
     assert [*other_cases([both, other])] == ["On other test cases than those in the title: CLIP."]
     assert not [*other_cases([both, both])]
+
+
+def test_classes_are_found_by_their_names_whatever_their_order_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the second method the classes are in another order, of the third there is one more; a run has other ones."""
+    turned, more, renamed = (classes("CLIP_HT", FIRST, TRUTH) for _ in range(3))
+    turned["htunet"]["classification"]["classes"] = ["malignant", "benign"]
+    more["htunet"]["classification"]["classes"] = ["benign", "cyst", "malignant"]
+    for case in more["htunet"]["classification"]["cases"]:
+        case["probabilities"]["cyst"] = 0.0
+    renamed["htunet"]["classification"]["classes"] = ["a", "b"]
+    methods = {"CLIP_HT": classes("CLIP_HT", FIRST, TRUTH), "UNet": turned, "ResNet18": more}
+    contents = {replace(run(), method=method): content for method, content in methods.items()} | {run(2): renamed}
+    found = judged(list(contents), contents)
+    assert {one.name: one.n_other_cases for one in found} == {"UNet": 0, "ResNet18": 0, "CLIP (HT)": 1}
+    monkeypatch.setattr(class_curves, "random_weights_note", lambda _: "")
+    with in_style():
+        panel = _draw_roc("BUSI", list(contents), contents).axes[0]
+    curves = [np.asarray(line.get_xydata()).tolist() for line in panel.lines[:3]]
+    assert curves[0] == curves[1] == curves[2]
+    assert "Of other classes than" in " ".join(other_cases(found))
 
 
 def test_the_mean_curve_goes_through_the_means_at_each_false_positive_rate() -> None:
