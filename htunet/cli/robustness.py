@@ -95,7 +95,7 @@ def _report(
     source: str,
 ) -> None:
     """Write the summaries, the curves of all methods, their comparison and the pictures; print the results."""
-    from htunet.evaluation.comparisons import p_text
+    from htunet.evaluation.comparisons import opposes_mean, p_text
     from htunet.experiments.robustness_study import example, identity, unlike_sizes
     from htunet.reporting.figures.robustness_curves import (
         curves_of,
@@ -128,7 +128,9 @@ def _report(
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
     found = write_comparison(together, tables)
     for row in found[found["more_robust"] != ""].to_dict("records"):
-        print(f"{row['more_robust']} loses less under {row['artefact']} ({row['figure']}): {row['a']} against "
+        opposed = opposes_mean(row, row["more_robust"], higher_is_better=False)  # less is lost
+        but = " in most images, not by the mean" * opposed
+        print(f"{row['more_robust']} loses less under {row['artefact']}{but} ({row['figure']}): {row['a']} against "
               f"{row['b']}, {row['mean_difference']:+.3f}, corrected p {p_text(row['p_holm'])}")  # fmt: skip
     if note:
         print(f"{note}.")

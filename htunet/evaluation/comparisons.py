@@ -119,6 +119,15 @@ def corrected(
         yield row, p, (row["a"] if (effect > 0) == higher_is_better else row["b"]) if clear else ""
 
 
+def opposes_mean(row: Mapping[str, Any], better: str, *, higher_is_better: bool) -> bool:
+    """Whether the ranks say that a method is ``better``, and the mean difference of a and b says the opposite.
+
+    >>> [opposes_mean({"a": "A", "mean_difference": -1.0}, better, higher_is_better=True) for better in ("A", "B", "")]
+    [True, False, False]
+    """
+    return bool(better) and (row["mean_difference"] > 0) != ((better == row["a"]) == higher_is_better)
+
+
 def p_text(p: float) -> str:
     """A p-value with three decimals; one below ``SIGNIFICANT`` never looks as if it were not.
 

@@ -117,7 +117,8 @@ def draw_distributions(dataset: str, runs: Sequence[RunPaths], found: Sequence[C
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         cases = sorted({len(one.percent_N) for one in found})
-        axes.set_title(f"{dataset}, {' or '.join(map(str, cases))} test cases", loc="left", pad=10)
+        known = " with a Dice" * any(len(one.percent_N) < len(one.tested) for one in found)
+        axes.set_title(f"{dataset}, {' or '.join(map(str, cases))} test cases{known}", loc="left", pad=10)
         for x, text in ((1.02, "median"), (1.11, "missed")):
             axes.text(x, 1.0, text, transform=axes.transAxes, fontsize=SMALL, va="bottom", ha="left", color="0.35")
         add_note(figure, *notes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from htunet.evaluation.case_table import TERCILES
-from htunet.evaluation.comparisons import p_text
+from htunet.evaluation.comparisons import opposes_mean, p_text
 from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
 from htunet.evaluation.statistics import interval_text, rounded
 from htunet.evaluation.summary import INPUT
@@ -136,8 +136,7 @@ def _comparisons(study: Study) -> Table:
             metric, p = METRICS[entry["metric"]], entry["p_holm"]
             interval = interval_text(entry["low"], entry["high"], metric.scale)
             difference, better = metric.scale * entry["mean_difference"], str(entry["favours"])
-            if better and (difference > 0) != ((better == entry["a"]) == metric.higher_is_better):
-                better += ", not by the mean"
+            opposed = opposes_mean(entry, better, higher_is_better=metric.higher_is_better)
             rows.append(
                 (
                     words(DatasetPaths(str(entry["dataset"])).unique_name),
@@ -148,7 +147,7 @@ def _comparisons(study: Study) -> Table:
                     number_cell(entry["rank_biserial"], rounded(entry["rank_biserial"], most=1.0)),
                     number_cell(p, p_text(p)),
                     number_cell(entry["n_pairs"]),
-                    words(better or DASH),
+                    words(f"{better}{', not by the mean' * opposed}" or DASH),
                 )
             )
     return Table(

@@ -35,6 +35,12 @@ def test_of_several_labels_the_mean_counts_and_a_case_without_value_does_not() -
     assert case_dice(content) == pytest.approx({"case_0": 0.4})
 
 
+@pytest.mark.parametrize(("number", "title"), [(3, "BUSI, 3 test cases"), (4, "BUSI, 3 test cases with a Dice")])
+def test_the_title_counts_the_cases_that_have_a_dice(number: int, title: str) -> None:
+    one = CaseDice("UNet", "UNet", np.array([50.0, 60.0, 70.0]), 0.0, frozenset(map(str, range(number))))
+    assert draw_distributions("BUSI", [], [one]).axes[0].get_title(loc="left") == title
+
+
 def test_one_method_is_drawn_as_high_as_one_of_many() -> None:
     def row_mm(n: int) -> float:
         found = [CaseDice(f"method {i}", "UNet", np.array([50.0, 60.0, 70.0]), 0.0) for i in range(n)]
