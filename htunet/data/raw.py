@@ -133,20 +133,22 @@ NEGATIVE = (
     ("benign", "gutartig", "benigne", "benigno", "bénin", "良性"),
 )
 """Names of classes without a finding, and of findings that are no disease to be found where another one is."""
-WITHOUT = re.compile(r"(?:non.|(?:no|not|without|kein\w*|ohne|sans|sin|senza)[ _-]).+")
-"""Names of classes that deny another one."""
+WITHOUT = re.compile(r"(?:non[ _-]?|(?:no|not|without|kein\w*|ohne|sans|sin|senza)[ _-])(.+)")
+"""Names of classes that deny another one, which is the disease unless it is one of ``NEGATIVE``: ``not benign``."""
 
 
 def positive_class(info: DatasetInfo) -> str:
     """The positive class of two, for recall, precision and F1; empty for another number of classes.
 
-    The one that dataset.json names; else the other one where one has a name of ``NEGATIVE``; else the last one.
+    The one that dataset.json names; else the other one where one has a name of ``NEGATIVE`` or denies a finding; else
+    the last one.
     """
     classes = sorted(info.classes, key=info.classes.__getitem__)
     if len(classes) != 2:
         return ""
-    denied = [name for name in map(str.casefold, classes) if WITHOUT.fullmatch(name)]
-    for names in (denied, *NEGATIVE):
+    without = {name: found[1] for name in map(str.casefold, classes) if (found := WITHOUT.fullmatch(name))}
+    denying = [name for name, what in without.items() if not any(what in names for names in NEGATIVE)]
+    for names in (NEGATIVE[0], denying, NEGATIVE[1]):
         negative = [name.casefold() in names for name in classes]
         if not info.positive and sum(negative) == 1:
             return classes[negative.index(False)]
