@@ -60,6 +60,9 @@ def _find_files(findings: Findings, split: str, data: OwnData, images: Path, mas
     mask_names: list[str] = []
     if masks is not None and not together:
         mask_names, others = files_in(masks, is_image, without=data.folders)
+        if not mask_names:
+            held = f"it holds {listed(others)}.{_hint_at_annotations([*strays, *others])}"
+            raise HtunetError(f"{masks} holds no mask that can be read ({FORMATS}); {held}")
         drawn = tuple(f"{name}/" for name in BESIDE_MASKS)
         beside = {name for name in mask_names if name.startswith(drawn) or name.endswith(".seg.dcm")}
         if beside != set(mask_names):  # else they are masks in folders of these names

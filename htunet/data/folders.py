@@ -22,7 +22,7 @@ def files_in(
     folders are followed. Raises UsageError when there is no such folder, HtunetError as ``walk``.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
+        raise UsageError(f"{folder} is not a folder. Name the folder that holds the files; unpack archives.")
     chosen, others = list[str](), list[str]()
     trees = [tree for tree in map(Path.resolve, without) if not folder.resolve().is_relative_to(tree)]
     for here, folders, names in walk(folder):

@@ -24,7 +24,7 @@ ERROR, WARNING = "error", "warning"
 SHOWN = 10
 """Errors of one kind that are listed."""
 DUPLICATES = ("exact_duplicates", "near_duplicates")
-BLANK = "images of one gray value, such as black, show nothing: look at these files"
+BLANK = "images of one or two gray values, such as black, show nothing, or are masks: look at these files"
 MOST, NEARLY_ALL = 0.5, 0.8
 """Fractions of the masks that mark something."""
 FEWEST_BOXES, LEAST_SIDE = 10, 8
@@ -86,7 +86,7 @@ def verify_and_measure(
                 having[remark].append(case)
             if found.measured and case.id not in known:
                 measured.add(case.id, found.measured)
-            if found.measured and np.count_nonzero(found.measured.histogram) == 1:
+            if found.measured and np.count_nonzero(found.measured.histogram) <= 2:
                 having[BLANK].append(case)
             if found.mask:
                 masks_of.append((case, alike.setdefault(found.mask, found.mask)))

@@ -276,7 +276,8 @@ def _in_one_alone(values: Sequence[Sequence[int]]) -> Iterator[str]:
         if alone := sorted({*own} - {*other}):
             yield (
                 f"{listed([value_text(value) for value in alone])} in the {what} alone, and scored as a label: if it "
-                "marks what is not to be scored (a border, pixels to ignore), make it background in both folders"
+                "marks what is not to be scored (a border, pixels to ignore), make it background in both folders; if "
+                "values number the lesions, give all lesions one value"
             )
 
 

@@ -166,10 +166,12 @@ def test_all_damages_are_told_at_once_with_errors_first(raw_folder: Path) -> Non
 
 
 def test_images_that_show_nothing_are_named(raw_folder: Path) -> None:
+    """Black, and divided by 255 before it became whole numbers."""
     write_png(raw_folder / "imagesTr" / "a_0000.png", np.full((40, 50), 7, np.uint8))
+    write_png(raw_folder / "imagesTr" / "b_0000.png", (np.indices((40, 50))[0] > 30).astype(np.uint8))
     (problem,) = check()
     assert (problem.kind, problem.severity) == ("image_values", WARNING)
-    assert problem.message.endswith("show nothing: look at these files: 1 case, a.")
+    assert problem.message.endswith("show nothing, or are masks: look at these files: 2 cases, a, b.")
 
 
 def test_of_very_many_errors_of_one_kind_ten_are_listed(raw_folder: Path) -> None:

@@ -275,7 +275,9 @@ def _sides_mm(header: "Dataset") -> tuple[Sides, tuple[str, ...]]:
     regions = [sides for sides in regions if all(0 < side < np.inf for side in sides)]
     if len({(round(y, 4), round(x, 4)) for y, x in regions}) > 1:
         return None, ("several regions of different scale, so the pixel size is left unknown",)
-    pair = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or header.get("NominalScannedPixelSpacing")
+    names = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    items = [header, *_groups(header, "PixelMeasuresSequence")]
+    pair = next((found for item in items for name in names if (found := item.get(name))), None)
     values = np.atleast_1d(pair).astype(float) if pair else np.zeros(2)  # a broken file may have one
     row, column = regions[0] if regions else (float(values[0]), float(values[-1]))
     return ((row, column) if 0 < row < np.inf and 0 < column < np.inf else None), ()

@@ -163,7 +163,7 @@ def open_stack(path: Path) -> Stack:
         return _open_picture(path)
     if is_dicom(path):
         return Stack(path=path, is_dicom=True, **vars(open_dicom(path)))
-    raise HtunetError(f"{path} is not a readable image: {FORMATS}.")
+    raise HtunetError(f"{path} is not a readable image: {FORMATS}. Save it as one of them, a video frame by frame.")
 
 
 def is_image(path: Path) -> bool:

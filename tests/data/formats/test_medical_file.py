@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from builders.medical import us_region, write_dicom
+from pydicom import Dataset
 
 from htunet.data.formats.medical_file import in_a_process
 from htunet.data.formats.stacks import open_stack
@@ -77,3 +78,12 @@ def test_a_picture_is_never_read_as_a_pile_of_lines(tmp_path: Path, ending: str,
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(tmp_path / f"a{ending}"))
     with pytest.raises(HtunetError, match=r"would be a line; save it without the axis of length 1"):
         open_stack(tmp_path / f"a{ending}")
+
+
+def test_a_pixel_size_among_the_functional_groups_counts(tmp_path: Path) -> None:
+    """Where enhanced ultrasound objects have it, of rows before columns."""
+    measures, group = Dataset(), Dataset()
+    measures.PixelSpacing = [0.2, 0.3]
+    group.PixelMeasuresSequence = [measures]
+    write_dicom(tmp_path / "x.dcm", np.zeros((2, 8, 9), np.uint8), SharedFunctionalGroupsSequence=[group])
+    assert open_stack(tmp_path / "x.dcm").spacing_mm == (0.2, 0.3)

@@ -118,6 +118,14 @@ def test_labelme_files_beside_the_images(home: Path) -> None:
         find_images(OwnData(name="Mine", images=images, masks=images))
 
 
+def test_a_folder_without_a_mask_that_can_be_read_says_what_it_holds(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for path in masks.iterdir():
+        path.rename(path.with_suffix(".npy"))
+    with pytest.raises(HtunetError, match=r"masks holds no mask that can be read \(.*; it holds c0.*\.npy"):
+        find_images(OwnData(name="Mine", images=images, masks=masks))
+
+
 def test_annotations_without_a_size_are_drawn_at_that_of_the_image(home: Path) -> None:
     images, _ = build_own(home, NAMES)
     region = {"shape_attributes": {"name": "rect", "x": 3, "y": 2, "width": 5, "height": 4}, "region_attributes": {}}
