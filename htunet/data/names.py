@@ -143,8 +143,12 @@ def _spellings(text: str) -> list[str]:
     """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
     path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
     shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
-    ways = [composed(text), *shorter, stem_of(path.name)]
+    ways = [composed(text), *shorter, *map(_without_ending, shorter)]
     return [*ways, *(way.lower() for way in ways), _number_key(stem_of(path.name))]
+
+
+def _without_ending(path: str) -> str:
+    return path.removesuffix(PurePosixPath(path).name) + stem_of(path)
 
 
 def _number_key(stem: str) -> str:
@@ -162,9 +166,10 @@ def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def _unique_keys(names: Sequence[str]) -> dict[str, str]:
-    """Path, file name, stem and nnU-Net's id, composed, where no other image has the same, to the path."""
+    """Path with and without ending, file name, stem and nnU-Net's id to the path, where no other image has the same."""
     keys: dict[str, str] = {}
-    for way in (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name):
+    by_name = (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name)
+    for way in (*by_name, _without_ending):
         keys |= _with_one_name({name: composed(way(name)) for name in names})
     return keys | {composed(name): name for name in names}
 

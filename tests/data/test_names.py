@@ -52,6 +52,10 @@ def test_an_image_of_another_folder_is_another_image() -> None:
     ]
     for text in ("malignant/7.png", "D:\\benign\\set\\Malignant\\7", "renamed/7.PNG", "x/malignant/7", "7"):
         assert find(text) == "malignant/7.png"
+    find = name_finder(["malignant/7.png", "benign/7.png", "benign/v.1.png"])
+    for text in ("malignant/7", "malignant/7.JPG", "D:\\set\\Malignant\\7.bmp"):
+        assert find(text) == "malignant/7.png"
+    assert [find(text) for text in ("7", "7.png", "other/7", "benign/v.1")] == [None, None, None, "benign/v.1.png"]
     find = name_finder(["benign/images/1.png", "malignant/images/2.png"])
     assert [find(text) for text in ("benign/1.png", "images/benign/1.png", "benign/2.png")] == [
         *["benign/images/1.png"] * 2,
