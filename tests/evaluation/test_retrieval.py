@@ -81,5 +81,6 @@ def test_only_a_chunk_of_the_similarities_is_in_memory() -> None:
 def test_what_is_no_number_has_no_rank() -> None:
     pairs = np.eye(3, dtype=np.float32)
     pairs[1] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        retrieval(pairs, np.eye(3, dtype=np.float32), ["a", "b", "c"])
+    for both in ((pairs, np.eye(3, dtype=np.float32)), (np.eye(3, dtype=np.float32), pairs)):
+        with pytest.raises(ValueError, match="NaN"):
+            retrieval(*both, ["a", "b", "c"])
