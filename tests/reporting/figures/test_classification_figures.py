@@ -62,13 +62,14 @@ def test_a_method_on_other_test_cases_is_named(both: Judged) -> None:
 
 def test_classes_are_found_by_their_names_whatever_their_order_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the second method the classes are in another order, of the third there is one more; a run has other ones."""
-    turned, more, renamed = (classes("CLIP_HT", FIRST, TRUTH) for _ in range(3))
+    truth, scores = TRUTH | {"e": "benign"}, FIRST | {"e": 0.1}
+    turned, more, renamed = (classes("CLIP_HT", scores, truth) for _ in range(3))
     turned["htunet"]["classification"]["classes"] = ["malignant", "benign"]
     more["htunet"]["classification"]["classes"] = ["benign", "cyst", "malignant"]
     for case in more["htunet"]["classification"]["cases"]:
         case["probabilities"]["cyst"] = 0.0
     renamed["htunet"]["classification"]["classes"] = ["a", "b"]
-    methods = {"CLIP_HT": classes("CLIP_HT", FIRST, TRUTH), "UNet": turned, "ResNet18": more}
+    methods = {"CLIP_HT": classes("CLIP_HT", scores, truth), "UNet": turned, "ResNet18": more}
     contents = {replace(run(), method=method): content for method, content in methods.items()} | {run(2): renamed}
     found = judged(list(contents), contents)
     assert {one.name: one.n_other_cases for one in found} == {"UNet": 0, "ResNet18": 0, "CLIP (HT)": 1}
@@ -76,7 +77,8 @@ def test_classes_are_found_by_their_names_whatever_their_order_and_number(monkey
     with in_style():
         panel = _draw_roc("BUSI", list(contents), contents).axes[0]
     curves = [np.asarray(line.get_xydata()).tolist() for line in panel.lines[:3]]
-    assert curves[0] == curves[1] == curves[2]
+    of_malignant = [[0, 0], [0, 0.5], [1 / 3, 0.5], [1 / 3, 1], [2 / 3, 1], [2 / 3, 1], [1, 1], [1, 1]]
+    assert curves == [of_malignant] * 3
     assert "Of other classes than" in " ".join(other_cases(found))
 
 
