@@ -37,6 +37,8 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
         if found is None:
             unknown.append(one.name)
         elif isinstance(found, AnnotatedImage):
+            if one.parent != path and path.is_dir() and not set("/\\") & set(found.file_name):
+                found.file_name = (one.parent.relative_to(path) / found.file_name).as_posix()  # it lies beside the file
             labelme.setdefault(one.parent, []).append(found)
         else:
             files += found

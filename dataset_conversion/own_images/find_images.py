@@ -20,7 +20,10 @@ from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
-ADDED_BEFORE, ADDED_BEHIND = re.compile(r"^[0-9a-f]{8}-"), re.compile(r"_(?:jpe?g|png|bmp|tiff?)\.rf\.\w{16,}\.\w+$")
+ADDED_BEFORE, ADDED_BEHIND = (
+    re.compile(r"(?<![^/\\])[0-9a-f]{8}-(?=[^/\\]+$)"),
+    re.compile(r"_(?:jpe?g|png|bmp|tiff?)\.rf\.\w{16,}\.\w+$"),
+)
 """What Label Studio and Roboflow add to the names of images."""
 TABLES = (".csv", ".json", ".txt", ".md")
 """Beside the images they are not worth a line in excluded.csv."""
@@ -166,7 +169,7 @@ def _spellings(file_name: str) -> Iterator[str]:
     """An image as annotations name it, the surest first: as it is, and without what web tools add to a name."""
     plain = unquote(file_name)
     yield from (file_name, plain, plain.split("?")[0])
-    yield ADDED_BEFORE.sub("", PurePosixPath(plain.split("?")[0].replace("\\", "/")).name)
+    yield ADDED_BEFORE.sub("", plain.split("?")[0])
     yield ADDED_BEHIND.sub("", plain)
 
 

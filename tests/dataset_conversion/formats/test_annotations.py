@@ -74,7 +74,7 @@ def test_labelme_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "us" / "settings.json").write_text("{}", encoding="utf-8")
     (file,) = read_annotations(tmp_path)
     assert (file.reader, file.labels) == ("us", ("cyst", "nodule"))
-    assert areas(file) == {"cyst": 12, "nodule": 4}
+    assert areas(file, "us/a.png") == {"cyst": 12, "nodule": 4}
     assert file.images[0].remarks == {NO_AREA}
     assert [(image.file_name, image.shapes) for image in file.images[1:]] == [("..\\us\\b.jpg", [])]
 

@@ -118,6 +118,24 @@ def test_labelme_files_beside_the_images(home: Path) -> None:
         find_images(OwnData(name="Mine", images=images, masks=images))
 
 
+def test_labelme_files_of_images_of_one_name_in_several_folders(home: Path) -> None:
+    """Beside the images, and in folders of other names; imagePath is relative to its file."""
+    images, _ = build_own(home, [f"{folder}/{number}" for folder in ("benign", "malignant") for number in (1, 2)])
+    (images / "malignant" / "2.png").unlink()  # whose annotation is not that of benign/2.png
+    for folder, other, side in (("benign", "reader/x", 3), ("malignant", "reader/y", 5)):
+        for number in (1, 2):
+            points = [[0, 0], [side, 0], [side, 1], [0, 1]]
+            shapes = [{"label": "cyst", "points": points, "shape_type": "polygon"}]
+            for place, name in ((images / folder, f"{number}.png"), (home / other, f"..\\x\\{folder}\\{number}.png")):
+                place.mkdir(parents=True, exist_ok=True)
+                content = {"shapes": shapes, "imagePath": name, "imageHeight": 32, "imageWidth": 40}
+                (place / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
+    for place in (images, home / "reader"):
+        report = convert_own(OwnData(name="Mine", images=images, annotations=(place,)))
+        assert pixels(report) == {"benign_1": {1: 3}, "2": {1: 3}, "malignant_1": {1: 5}}
+        assert [*excluded(report)] == [f"{'malignant' if place == images else '../x/malignant'}/2.png"]
+
+
 def test_a_folder_without_a_mask_that_can_be_read_says_what_it_holds(home: Path) -> None:
     images, masks = build_own(home, NAMES)
     for path in masks.iterdir():
