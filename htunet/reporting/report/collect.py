@@ -100,7 +100,8 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     if row.few:
         yield f"{row.few[0].upper()}{with_explanation(row.few)[1:]}."
     only = "The only method" + " that is trained on so many images and tested on these" * (n_known > 1)
-    yield f"The best of {n} methods" if n > 1 else only
+    chosen_here = "the choice rests on this very result, so expect a little less on new images"
+    yield f"The best of {n} methods; {chosen_here}" if n > 1 else only
     theirs = row.paper.get(kind.main)
     if theirs is not None:
         yield f"The paper has {theirs:.2f} % for it"
