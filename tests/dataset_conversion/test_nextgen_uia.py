@@ -307,5 +307,7 @@ def test_ids_are_those_of_the_own_converters_where_all_names_say_the_case(
 
 def test_a_text_of_several_lines_beside_the_labels_is_one_cell(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
-    table.write_text('name,label,report\na.png,malignant,"irregular\nb.png,benign"\nc.png,benign,oval\x85mass\n', "utf-8")
+    table.write_text(
+        'name,label,report\na.png,malignant,"irregular\nb.png,benign"\nc.png,benign,oval\x85mass\n', "utf-8"
+    )
     assert read_label_table(table) == {"a.png": "malignant", "c.png": "benign"}
