@@ -16,7 +16,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 def read(path: Path, channels: int) -> Image.Image:
     """One upright picture of 8 bits; ValueError for several, and for values of another kind."""
     image = Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
-    if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:
+    if image.format not in ("JPEG", "MPO") and getattr(image, "n_frames", 1) > 1:
         raise ValueError("it holds several pages or frames")
     tags, wide = getattr(image, "tag_v2", {}), image.mode[0] in "IF"
     bits, kind = tags.get(258, (0,))[0], tags.get(339, (1,))[0]

@@ -426,6 +426,14 @@ def test_a_picture_without_any_opacity_is_its_colours_and_an_even_one_is_black(t
         assert np.array_equal(next(open_stack(tmp_path / name).levels()), seen)
 
 
+def test_of_a_photograph_with_a_preview_behind_it_the_photograph_is_read(tmp_path: Path) -> None:
+    """The JPEG of telephones (MPO) holds several pictures of one view."""
+    photograph, preview = Image.new("RGB", (32, 24), (90, 90, 90)), Image.new("RGB", (16, 12))
+    photograph.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview])
+    for seen in (read_image(tmp_path / "a.jpg", 1)[0], np.asarray(run_onnx.read(tmp_path / "a.jpg", 1))):
+        assert np.array_equal(seen, np.full((24, 32), 90))
+
+
 def test_transparent_pixels_are_no_label(tmp_path: Path) -> None:
     opacity = np.array([[0, 255, 255]], np.uint8)
     for channels in (1, 3):
