@@ -197,8 +197,8 @@ def _polygons(outline: list[Any]) -> list[Any]:
 def _is_beyond(outline: object, size: tuple[int, int]) -> bool:
     """Whether a polygon, of those that ``fill_polygon`` takes, reaches out of the image more than by chance."""
     corners = [np.reshape(one, (-1, 2)).T for one in _polygons(outline)] if isinstance(outline, list) else []
-    height, width = (side * (1 + FAR_BEYOND) + 1 for side in size)
-    return any(bool((x > width).any() or (y > height).any()) for x, y in corners)
+    sides = [(places, side) for xy in corners for places, side in zip(xy, size[::-1], strict=True)]
+    return any(np.abs(places - side / 2).max(initial=0) > side * (0.5 + FAR_BEYOND) + 1 for places, side in sides)
 
 
 def _are_numbers(values: object) -> bool:

@@ -287,3 +287,5 @@ def test_a_shape_that_reaches_beyond_the_image_is_cut_and_named(right: float, na
     labels, remarks = drawn((40, 50), Shape("a", [[40, 10, right, 10, right, 20, 40, 20]]))
     assert labels.sum() == 10 * 10
     assert (BEYOND in remarks) == named
+    labels, remarks = drawn((50, 40), Shape("a", [[10, 10, 10, 50 - right, 20, 50 - right, 20, 10]]))  # at the top
+    assert (labels.sum(), BEYOND in remarks) == (10 * 10, named)
