@@ -49,7 +49,7 @@ def _draw(options: argparse.Namespace) -> None:
     if missing := [name for name in options.names if name in made.excluded]:
         raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
     if not made.written:
-        raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")
+        raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI UNet fold0")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ Content = dict[str, Any]
 def evaluated_contents(tell: Callable[[str], None], datasets: Collection[DatasetPaths] = ()) -> dict[RunPaths, Content]:
     """The summaries of all finished runs, or those of ``datasets``, that this version can read.
 
-    ``tell`` gets messages about those that are damaged, that lack, and that are of what has changed since.
+    ``tell`` gets messages about those that are damaged, are missing, or are of files that have changed since.
     """
     contents, waiting = {}, []
     for run in (run for run in find_runs() if not datasets or run.dataset in datasets):

@@ -33,12 +33,12 @@ def test_what_there_is_nothing_for_is_said_with_the_command_that_provides_it(
     captured = capsys.readouterr()
     assert "figure4.png" in captured.out
     assert "Skipped noise: no run with a noise estimator" in captured.err
-    assert "htunet_train BUSI BiomedCLIP_HT fold0" in captured.err
+    assert "htunet_train BUSI PhantomCLIP_HT fold0" in captured.err
 
 
 def test_without_any_result_the_first_command_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 1
-    assert "htunet_train BUSI CLIP_HT fold0" in capsys.readouterr().err
+    assert "htunet_train BUSI UNet fold0" in capsys.readouterr().err
 
 
 def test_an_unknown_name_is_a_usage_error_with_the_nearest_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

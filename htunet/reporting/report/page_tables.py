@@ -116,7 +116,8 @@ def _by_class(study: Study) -> Table:
         rows=tuple(rows),
         notes=(
             "At the network's input size. Missed: empty predictions / predictions with a value, of all runs. Cases: "
-            "those with a value; where both masks are empty there is none.",
+            "those with a value; where both masks are empty there is none, so that the Dice of a class without lesions "
+            "is that of the false alarms alone: 0 %.",
         ),
     )
 
@@ -162,10 +163,10 @@ def _comparisons(study: Study) -> Table:
         notes=(
             "Wilcoxon's signed-rank test on the same test cases (patients, where they are known), seeds averaged "
             "first; p after Holm's correction over all pairs of one data set and metric. Effect: rank-biserial, from "
-            "-1 to 1. Better: the better method where p < 0.05; not by the mean: in most images, but A - B says the "
-            "opposite. Pairs: images (patients) that both are tested on. Where nothing is to be found, a method that "
-            "marks nothing has the best value beside one that marks something; where neither does, there is no pair."
-            + more,
+            "-1 to 1; above 0 A has the larger values, as in A - B. Better: the better method where p < 0.05; not by "
+            "the mean: in most images, but A - B says the opposite. Pairs: images (patients) that both are tested on. "
+            "Where nothing is to be found, a method that marks nothing has the best value beside one that marks "
+            "something; where neither does, there is no pair." + more,
         ),
     )
 

@@ -290,7 +290,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],
-        "seeds of unlike folds, so that their deviation is one of images, too": unlike_folds,
+        "the seeds have unlike folds, so that their deviation is between images, too": unlike_folds,
     }
     if own_data:
         candidates[f"{_span(epochs)} epoch{'s' * (epochs != {1})}"] = epochs != {paper.EPOCHS}

@@ -74,7 +74,7 @@ def test_the_deviation_is_over_seeds_not_over_folds() -> None:
 
 
 def test_seeds_of_unlike_folds_are_said() -> None:
-    unlike = "seeds of unlike folds, so that their deviation is one of images, too"
+    unlike = "the seeds have unlike folds, so that their deviation is between images, too"
     places = [(1, 0), (1, 1), (2, 0)]
     assert unlike in only(*(content(seed=seed, fold=fold) for seed, fold in places)).marks
     assert unlike not in only(*(content(seed=seed, fold=fold) for seed, fold in [*places, (2, 1)])).marks
