@@ -278,6 +278,7 @@ def _sides_mm(header: "Dataset") -> tuple[Sides, tuple[str, ...]]:
     names = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
     items = [header, *_groups(header, "PixelMeasuresSequence")]
     pair = next((found for item in items for name in names if (found := item.get(name))), None)
-    values = np.atleast_1d(pair).astype(float) if pair else np.zeros(2)  # a broken file may have one
+    texts = np.atleast_1d(pair).astype(str) if pair else np.array(["0"])  # a broken file may have one, or 0,1
+    values = np.char.replace(texts, ",", ".").astype(float)
     row, column = regions[0] if regions else (float(values[0]), float(values[-1]))
     return ((row, column) if 0 < row < np.inf and 0 < column < np.inf else None), ()

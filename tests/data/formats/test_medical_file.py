@@ -87,3 +87,11 @@ def test_a_pixel_size_among_the_functional_groups_counts(tmp_path: Path) -> None
     group.PixelMeasuresSequence = [measures]
     write_dicom(tmp_path / "x.dcm", np.zeros((2, 8, 9), np.uint8), SharedFunctionalGroupsSequence=[group])
     assert open_stack(tmp_path / "x.dcm").spacing_mm == (0.2, 0.3)
+
+
+def test_a_pixel_size_with_a_decimal_comma_is_read(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "x.dcm", np.zeros((8, 9), np.uint8), PixelSpacing=[0.25, 0.5])
+    content = (tmp_path / "x.dcm").read_bytes()
+    assert content.count(b"0.25\\0.5") == 1
+    (tmp_path / "x.dcm").write_bytes(content.replace(b"0.25\\0.5", b"0,25\\0,5"))
+    assert open_stack(tmp_path / "x.dcm").spacing_mm == (0.25, 0.5)
