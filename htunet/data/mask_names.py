@@ -50,8 +50,9 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     Tried in turn: the same path, the path without words such as ``_mask`` (and folders such as ``masks``), the stem in
     any folder, the stem without such words, that with numbers by their value (``1`` and ``001``). Images that differ in
     the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``,
-    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder. Where no image has
-    its name, a mask ``x__0001`` of a frame is a mask of ``x``.
+    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder, and none of another
+    folder to an image that has one in its own. Where no image has its name, a mask ``x__0001`` of a frame is a mask of
+    ``x``.
     """
     of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
     by_whole_name = {
@@ -70,7 +71,7 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
 
     folders = {folder for image in images if (folder := keys_of(image)[1][0])}
     found: dict[str, list[str]] = {image: [] for image in images}
-    unmatched = {}
+    unmatched, elsewhere = dict[str, str](), dict[str, str]()
     for mask in masks:
         candidates = list[str]()
         for name in dict.fromkeys((mask, of_file[mask])):
@@ -88,10 +89,16 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
             candidates = [image for image in candidates if composed(image) in own]
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
+            if keys_of(of_file[mask])[1][0] != keys_of(candidates[0])[1][0]:
+                elsewhere[mask] = candidates[0]
         elif candidates:
             unmatched[mask] = f"a mask whose name fits several images: {', '.join(map(printable, candidates[:3]))}"
         else:
             unmatched[mask] = NO_IMAGE
+    for mask, image in elsewhere.items():
+        if not {*found[image]} <= elsewhere.keys():  # a mask in the image's own folder is its
+            found[image].remove(mask)
+            unmatched[mask] = f"a mask of the name of {printable(image)}, which has one in its own folder"
     return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
 
 

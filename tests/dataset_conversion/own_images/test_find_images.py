@@ -1,6 +1,7 @@
 """Annotations joined with the images that they are about: by names, over both splits, and over several readers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,14 @@ def test_labelme_files_of_images_of_one_name_in_several_folders(home: Path) -> N
         report = convert_own(OwnData(name="Mine", images=images, annotations=(place,)))
         assert pixels(report) == {"benign_1": {1: 3}, "2": {1: 3}, "malignant_1": {1: 5}}
         assert [*excluded(report)] == [f"{'malignant' if place == images else '../x/malignant'}/2.png"]
+
+
+def test_a_mask_of_a_missing_image_is_not_joined_to_one_of_another_folder(home: Path) -> None:
+    images, masks = build_own(home, ["benign/1", "benign/2", "malignant/1"])
+    shutil.rmtree(images / "malignant")
+    findings = find_images(OwnData(name="Mine", images=images, masks=masks))
+    assert [len(one.mask_names) for one in findings.images] == [1, 1]
+    assert list(excluded(findings)) == ["malignant/1_mask.png"]
 
 
 def test_a_folder_without_a_mask_that_can_be_read_says_what_it_holds(home: Path) -> None:
