@@ -18,11 +18,11 @@ DATA = re.compile(r'<script type="application/json" id="gallery-data">(.*?)</scr
 def test_one_page_for_everything_and_one_for_a_data_set(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build_study()
     assert main([]) == 0
-    everything = (home / "results" / "report.html").read_text()
+    everything = (home / "results" / "report.html").read_text("utf-8")
     assert "Results on 2 data sets" in everything
     assert str(home / "results" / "report.html") in capsys.readouterr().out
     assert main(["Tiny"]) == 0
-    own = (home / "results" / "Dataset903_Tiny" / "report.html").read_text()
+    own = (home / "results" / "Dataset903_Tiny" / "report.html").read_text("utf-8")
     assert "Tiny: results" in own
     assert "BUSI" not in DATA.sub("", own)
 
@@ -30,7 +30,7 @@ def test_one_page_for_everything_and_one_for_a_data_set(home: Path, capsys: pyte
 def test_the_page_names_no_other_file_and_no_address_but_in_words(home: Path) -> None:
     build_study()
     main(["-o", str(home / "page.html")])
-    text = (home / "page.html").read_text()
+    text = (home / "page.html").read_text("utf-8")
     links = re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text)
     assert links == []
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", text)

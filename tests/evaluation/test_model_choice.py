@@ -82,9 +82,9 @@ def test_a_false_alarm_counts_against_a_method_where_another_one_rightly_finds_n
     found = choose_model(_scores(pd.DataFrame(rows), "seg"), ["many", "careful"])
     assert (found.method, found.own["many"].mean) == ("careful", pytest.approx(4.64 / 10))
     assert (found.expected.mean, found.expected.n_used, found.expected.n_cases) == (pytest.approx(4.52 / 6), 6, 10)
-    assert _percent(found.expected).endswith(
-        "6 of 10 tested images; in the others nothing is to be found, and nothing was)"
-    )
+    others = {"seg": "in the others nothing is to be found, and nothing was", "cls": "the others have no value"}
+    for task, text in others.items():
+        assert _percent(found.expected, task).endswith(f"6 of 10 tested images; {text})")
 
 
 def test_repetitions_of_a_case_in_groups_of_unlike_kinds_are_one_case() -> None:
