@@ -238,8 +238,9 @@ def few(options: argparse.Namespace) -> None:
 def table(options: argparse.Namespace) -> None:
     """Print what ``few`` has written: test Dice by arm and number of images, and paired differences of arms."""
     pairs = [tuple(pair.split("-")) for pair in options.pairs]
-    for path in options.cases:
-        dice = 100 * pd.read_csv(path).set_index(["images", "arm", "seed", "case"]).dice.sort_index()
+    for name, same in itertools.groupby(sorted(options.cases, key=lambda path: path.name), key=lambda path: path.name):
+        rows_of_all = pd.concat(map(pd.read_csv, same))
+        dice = 100 * rows_of_all.set_index(["images", "arm", "seed", "case"]).dice.sort_index()
         if options.images:
             dice = dice[dice.index.isin(options.images, level="images")]
         rows = list[list[str]]()
@@ -252,7 +253,7 @@ def table(options: argparse.Namespace) -> None:
             p += [value for _, value in found]
             rows.append([str(images), *means, *(text for text, _ in found)])
         clear = (holm(np.array(p)) < SIGNIFICANT).reshape(len(rows), len(pairs))
-        data = path.stem.removesuffix("_cases")
+        data = name.removesuffix("_cases.csv")
         print(f"\n| {data}, images | {' | '.join([*options.arms, *options.pairs])} |")
         print("|---" * len(rows[0]) + "|")
         for row, of_row in zip(rows, clear, strict=True):
@@ -377,7 +378,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     two.add_argument("--device", default="auto")
     two.set_defaults(act=few)
     five = actions.add_parser("table")
-    five.add_argument("cases", type=Path, nargs="+", help="files DATASET_cases.csv of few")
+    five.add_argument("cases", type=Path, nargs="+", help="files DATASET_cases.csv of few; those of one name together")
     five.add_argument("--arms", nargs="+", required=True)
     five.add_argument(
         "--pairs", nargs="+", required=True, help="such as UNet:phantom-UNet; * where p < 0.05 after Holm"

@@ -181,11 +181,11 @@ HEADS = [line for line in PAGE.splitlines() if re.match(r"\| (BUSI|DDTI), images
 def test_a_table_over_fractions(head: str) -> None:
     data = head[2:6]
     folder = "UNet_112" if "UNet" in head else "PhantomCLIP_224"
-    cases = pd.read_csv(BY_FRACTION / folder / f"{data}_cases.csv")
+    cases = pd.concat(map(pd.read_csv, sorted(BY_FRACTION.glob(f"{folder}*/{data}_cases.csv"))))
     columns = [cell.strip() for cell in head.strip("|").split("|")][1:]
     rows = rows_below(head)
     arms = [column for column in columns if "-" not in column]
-    least = [arm for arm in arms if ":random" in arm] or arms  # random encoders were trained at some fractions only
+    least = [arm for arm in arms if arm.endswith((":random", "FullFT"))] or arms  # trained at some fractions only
     assert [int(row[0]) for row in rows] == sorted(cases[cases.arm.isin(least)].images.unique())
     p = {}
     for row in rows:
@@ -218,8 +218,17 @@ def test_the_page_on_simulation_has_the_adapters_figures() -> None:
     }
     arms = ["PhantomCLIP", "PhantomCLIP_LoRA", "PhantomCLIP_HT", "PhantomCLIP_Mona"]
     for data in ("BUSI", "DDTI"):
-        cases = pd.read_csv(BY_FRACTION / "PhantomCLIP_224" / f"{data}_cases.csv")
+        cases = pd.concat(map(pd.read_csv, sorted(BY_FRACTION.glob(f"PhantomCLIP_224*/{data}_cases.csv"))))
         means = 100 * cases.pivot_table(index="images", columns="arm", values="dice")[arms]
         assert {images: shown[data, images] for images in means.index} == {
             images: pytest.approx(row.to_list(), abs=0.0501) for images, row in means.iterrows()
         }
+
+
+def test_the_page_on_simulation_has_the_figures_of_unet() -> None:
+    for row in rows_below("| UNet, training images |", SIMULATION.read_text(encoding="utf-8")):
+        for data, images, first in zip(("BUSI", "DDTI"), row[0].split(":")[1].split(","), (1, 4), strict=True):
+            of_results = next(
+                line for line in rows_below(f"| {data}, images | UNet | UNet:phantom |") if line[0] == images.strip()
+            )
+            assert row[first : first + 3] == of_results[1:]
