@@ -256,7 +256,7 @@ def _tell_of_shared_images(run: RunPaths) -> None:
 
     shared, own = shared_of(run), run.source.dataset.short_name
     if shared is None:
-        print(f"  Not compared with the training images of {own}: its raw folder is not there.")
+        print(f"  Not compared with the training images of {own}: no raw folder, or another split since.")
     elif shared:
         pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
         print(f"  LEAK: among the training images of {own}, too: {counted(len(shared), 'test image')}: {pairs}")

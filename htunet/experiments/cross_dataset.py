@@ -1,5 +1,6 @@
 """Test the finished runs of one data set on another one, whose images none of them has seen."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -7,13 +8,15 @@ from typing import Any
 
 from htunet.data.raw import read_raw
 from htunet.data.shared_images import shared_images
-from htunet.data.split_files import load_splits
+from htunet.data.training_fold import learnt_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.freshness import needs_prediction
 from htunet.files import read_object
 from htunet.inference.across import cases_of, check_fits, predict_across
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.schemas import SETTINGS
+
+log = logging.getLogger(__name__)
 
 
 def run_on(run: RunPaths, tested: DatasetPaths) -> RunPaths:
@@ -42,29 +45,37 @@ def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) 
     assert split is not None
     if not force and _is_of(run, split) and not needs_prediction(run):
         return False
-    shared = images_in_both(run.source.dataset, run.fold, run.dataset, split, run.task)
-    predict_across(run, split, {"shared_images": shared})
+    predict_across(run, split, {"shared_images": _images_in_both(run, split)})
     return True
+
+
+def _images_in_both(run: RunPaths, split: str) -> Mapping[str, list[str]] | None:
+    """Tested case to the training and validation cases of the run that show the same picture.
+
+    None where this cannot be known: the raw folder of its data set no longer exists, or its split has changed since.
+    """
+    if not run.source.dataset.dataset_json.exists():
+        return None
+    try:
+        learnt = learnt_fold(run.source)
+    except HtunetError as error:
+        log.warning("%s", error)
+        return None
+    seen = (*learnt["train"], *learnt["val"])
+    return images_in_both(run.source.dataset, seen, run.dataset, split, run.task)
 
 
 @cache
 def images_in_both(
-    seen: DatasetPaths, fold: int, tested: DatasetPaths, split: str, task: str
-) -> Mapping[str, list[str]] | None:
-    """Tested case to the training and validation cases of ``seen`` that show the same picture.
-
-    None where the raw folder of ``seen`` no longer exists, so that this cannot be known.
-    """
-    if not seen.dataset_json.exists():
-        return None
-    learnt = load_splits(seen.splits_json)[fold]
+    seen: DatasetPaths, seen_ids: tuple[str, ...], tested: DatasetPaths, split: str, task: str
+) -> Mapping[str, list[str]]:
+    """Tested case to the cases among ``seen_ids`` of ``seen`` that show the same picture."""
     raw = read_raw(tested)
-    tested_ids = [case.id for case in cases_of(raw, split, task)]
-    return shared_images(read_raw(seen), [*learnt["train"], *learnt["val"]], raw, tested_ids)
+    return shared_images(read_raw(seen), seen_ids, raw, [case.id for case in cases_of(raw, split, task)])
 
 
 def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
-    """What ``images_in_both`` found when the run was predicted."""
+    """What ``_images_in_both`` found when the run was predicted."""
     found: dict[str, Any] = read_object(run.settings_json, SETTINGS)["trained_on"]
     return found.get("shared_images")
 

@@ -13,6 +13,7 @@ from htunet.data.expected_dice import COLUMNS, expected_dice
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import trained_fold
+from htunet.data.training_fold import learnt_fold
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv, write_json
 from htunet.inference.prediction import entropy_of
@@ -59,9 +60,11 @@ def predict_test(run: RunPaths, *, device: str = "auto") -> None:
     with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data))
+        learnt = learnt_fold(run)["train"]
         training, held_out = (
-            (data.images[row] for row in data.rows(some_of(cases))) for cases in (fold["train"], fold["val"] + ids)
+            (data.images[row] for row in data.rows(some_of(cases))) for cases in (learnt, fold["val"] + ids)
         )
+        run.familiar_json.unlink(missing_ok=True)
         if familiar := learn_familiar(training, held_out):
             write_json(run.familiar_json, familiar.content())
         write_predictions(run, predictor, _images(data, ids), ids)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
+from htunet.data.training_fold import training_fold
 from htunet.errors import counted
 from htunet.models.build import (
     build_network,
@@ -27,7 +28,6 @@ from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
-from htunet.training.fold import training_fold
 from htunet.training.loader import TrainingImages
 from htunet.training.loop import Data
 from htunet.training.session import Outcome, TrainingRun, lock_run, run_training

@@ -12,6 +12,8 @@ from PIL import Image
 from htunet.cli.evaluate import main
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_raw
+from htunet.data.split_files import load_splits
+from htunet.data.training_fold import learnt_fold
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_json, write_json
 from htunet.inference.across import cases_of
@@ -131,6 +133,35 @@ def test_a_training_image_among_the_test_images_is_a_leak_that_is_named(
     assert "LEAK: among the training images of Tiny, too: 1 test image: case_0001 = case_0003" in out
     assert "1 test image also in the training data" in out
     assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == {"case_0001": ["case_0003"]}
+
+
+def test_a_few_shot_run_has_seen_its_own_images_alone(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(ratio=0.5)
+    train_ids, learnt = load_splits(tiny.splits_json)[0]["train"], learnt_fold(run)["train"]
+    unseen = next(case for case in train_ids if case not in learnt)
+    for number, case in ((1, learnt[0]), (2, unseen)):
+        picture = tiny.raw / "imagesTr" / f"{case}_0000.png"
+        Image.open(picture).save(other.raw / "imagesTr" / f"case_000{number}_0000.png")
+        Image.open(tiny.raw / "labelsTr" / f"{case}.png").save(other.raw / "labelsTr" / f"case_000{number}.png")
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    assert f"1 test image: case_0001 = {learnt[0]}" in capsys.readouterr().out
+    assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == {"case_0001": [learnt[0]]}
+
+
+def test_what_cannot_be_compared_because_the_split_has_changed_is_marked(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained()
+    fold = load_splits(tiny.splits_json)[0]
+    fold["train"], fold["val"] = fold["train"][1:], [*fold["val"], fold["train"][0]]
+    write_json(tiny.splits_json, [fold])
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "Not compared with the training images of Tiny: no raw folder, or another split since." in out
+    assert "not compared with the training data" in out
+    assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] is None
 
 
 def test_classes_are_matched_by_name_whatever_their_numbers(other: DatasetPaths) -> None:

@@ -11,11 +11,12 @@ from htunet.cli.predict import main as predict
 from htunet.cli.train import main
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
+from htunet.data.training_fold import learnt_fold, training_fold
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_json
+from htunet.files import json_hash, read_json, write_json
+from htunet.inference import test_set
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.training import record
-from htunet.training.fold import training_fold
 from htunet.training.run import train
 from htunet.training.session import Outcome
 
@@ -127,3 +128,30 @@ def test_when_no_validation_mask_has_a_label_the_loss_chooses_and_the_run_says_s
     np.save(tiny.plan_folder("tiny") / "masks.npy", masks)
     data = PreprocessedDataset(tiny.plan_folder("tiny"))
     assert "the validation loss alone chooses the epoch" in training_fold(run, data, None).remarks()[0]
+
+
+def test_the_images_that_a_run_has_learnt_from_are_known_afterwards(tiny: DatasetPaths) -> None:
+    few, whole = train_tiny(0.5).run, train_tiny(None).run
+    learnt = learnt_fold(few)
+    assert json_hash(learnt["train"]) == read_json(few.settings_json)["few_shot"]["training_images_sha256"]
+    assert len(learnt["train"]) == 7
+    assert learnt_fold(whole) == load_splits(tiny.splits_json)[0]
+    order = read_json(tiny.few_shot_json(0, 1))
+    write_json(tiny.few_shot_json(0, 1), order | {"order": order["order"][::-1]})
+    with pytest.raises(HtunetError, match=r"fold_0_seed_1.json has changed since Tiny Plain fold0 seed1"):
+        learnt_fold(few)
+
+
+def test_new_images_are_compared_with_the_images_that_the_run_has_learnt_from(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    monkeypatch.setattr(test_set, "learn_familiar", lambda *parts: compared.append([len([*part]) for part in parts]))
+    for ratio, number in ((0.5, 7), (None, 14)):
+        run = train_tiny(ratio).run
+        run.test_folder.mkdir()
+        run.familiar_json.write_text("of an earlier evaluation", encoding="utf-8")
+        test_set.predict_test(run, device="cpu")
+        held_out = VAL + len(load_splits(tiny.splits_json)[0]["test"])
+        assert compared.pop() == [number, held_out]
+        assert not run.familiar_json.exists()  # too few images

@@ -10,12 +10,12 @@ from htunet.cli.train import main
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
+from htunet.data.training_fold import training_fold
 from htunet.errors import HtunetError
 from htunet.evaluation.class_summary import summarise
 from htunet.files import read_csv, read_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.training import record
-from htunet.training.fold import training_fold
 from htunet.training.run import train
 
 TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num-epochs", "1")

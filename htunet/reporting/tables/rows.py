@@ -316,10 +316,12 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
     if not about:
         return {}
     name, shared = _trained_on(own), len(about.get("shared_images") or ())
+    compared = about.get("shared_images", ()) is not None
     return {
         f"trained on {name}": name != paper.TRAINED_ON.get(DatasetPaths(own["dataset"]).short_name),
         "its test split": about["part"] == "test",
         f"{counted(shared, 'test image')} also in the training data": shared > 0,
+        "not compared with the training data": not compared,
     }
 
 

@@ -9,11 +9,12 @@ from htunet.data.class_checks import check_classes, with_classes
 from htunet.data.class_probabilities import class_order
 from htunet.data.few_shot import few_shot_subset
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.split_files import is_split_by_group, load_splits, training_digest
+from htunet.data.split_files import is_split_by_group, load_splits, trained_fold, training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError
-from htunet.files import file_hash, json_hash
+from htunet.files import file_hash, json_hash, read_object
 from htunet.paths import RunPaths
+from htunet.schemas import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,12 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
     split, or when the images lack the masks or classes that the task learns.
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
-    chosen = whole
+    usable = _usable(run, preprocessed, whole)
     if "cls" in run.tasks:
         class_of = {case.id: case.class_name for case in preprocessed.cases}
-        chosen = with_classes(whole, class_of)
-        check_classes(chosen, class_of, class_order(preprocessed.classes))
-    without_class = {split: len(whole[split]) - len(chosen[split]) for split in whole}
-    if ratio is not None:
-        subset = few_shot_subset(
-            run.dataset.few_shot_json(run.fold, run.seed),
-            whole,
-            [preprocessed.cases[row] for row in preprocessed.rows(whole["train"])],
-            ratio=ratio,
-            seed=run.seed,
-            by_group=is_split_by_group(run.dataset),
-            usable=chosen["train"],
-        )
-        chosen = {**chosen, "train": subset}
+        check_classes(usable, class_of, class_order(preprocessed.classes))
+    without_class = {split: len(whole[split]) - len(usable[split]) for split in whole}
+    chosen = _chosen(run, preprocessed, whole, usable, ratio)
     val_without_label = False
     if "seg" in run.tasks:
         if not _any_labelled(preprocessed, chosen["train"]):
@@ -93,6 +83,47 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
             )
         val_without_label = not _any_labelled(preprocessed, chosen["val"])
     return TrainingFold(preprocessed, whole, chosen, ratio, without_class, val_without_label)
+
+
+def learnt_fold(run: RunPaths) -> Fold:
+    """The images that a run was trained on: of a few-shot run its fraction, of a task with classes those that have one.
+
+    Raises HtunetError where the split, or the order in which few-shot runs take images, has changed since.
+    """
+    whole = trained_fold(run)
+    if run.ratio is None and "cls" not in run.tasks:
+        return whole
+    preprocessed = PreprocessedDataset(run.dataset.plan_folder(run.plan))
+    chosen = _chosen(run, preprocessed, whole, _usable(run, preprocessed, whole), run.ratio)
+    then = (read_object(run.settings_json, SETTINGS).get("few_shot") or {}).get("training_images_sha256")
+    if then not in (None, json_hash(chosen["train"])):
+        raise HtunetError(
+            f"{run.dataset.few_shot_json(run.fold, run.seed)} has changed since {run.label} was trained: which images "
+            "it was trained on cannot be known. Restore that file, or train again with --restart."
+        )
+    return chosen
+
+
+def _usable(run: RunPaths, preprocessed: PreprocessedDataset, whole: Fold) -> Fold:
+    """The images of a fold that the run's task can learn from."""
+    if "cls" not in run.tasks:
+        return whole
+    return with_classes(whole, {case.id: case.class_name for case in preprocessed.cases})
+
+
+def _chosen(run: RunPaths, preprocessed: PreprocessedDataset, whole: Fold, usable: Fold, ratio: float | None) -> Fold:
+    if ratio is None:
+        return usable
+    subset = few_shot_subset(
+        run.dataset.few_shot_json(run.fold, run.seed),
+        whole,
+        [preprocessed.cases[row] for row in preprocessed.rows(whole["train"])],
+        ratio=ratio,
+        seed=run.seed,
+        by_group=is_split_by_group(run.dataset),
+        usable=usable["train"],
+    )
+    return {**usable, "train": subset}
 
 
 def _read_split(path: Path, fold: int) -> Fold:
