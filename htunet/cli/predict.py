@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -381,11 +381,11 @@ class _Overlays:
     def __init__(self, output: Path, references: Path | None) -> None:
         from htunet.data.folders import files_in
         from htunet.data.formats.stacks import is_image
-        from htunet.data.names import without_mask_words
+        from htunet.data.names import without_ending, without_mask_words
 
         self.output = output
         self.references = references or output
-        named = {_without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])}
+        named = {without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])}
         self.names = [*named.values()]
         self.true_masks: dict[str, str] = without_mask_words(named) | named
         self.joined: dict[str, list[str]] = {}
@@ -405,13 +405,13 @@ class _Overlays:
         Of a file of several frames the first one at least has a mask.
         """
         from htunet.data.mask_names import frame_of, match_masks
-        from htunet.data.names import FRAME
+        from htunet.data.names import FRAME, without_ending
         from htunet.evaluation.mask_folders import reference_map
 
         base = base if base.is_dir() else base.parent
-        stems = {image: _without_ending(image.relative_to(base).as_posix()) for image in images}
+        stems = {image: without_ending(image.relative_to(base).as_posix()) for image in images}
         matched = match_masks([f"{stem}.png" for stem in stems.values()], self.names).masks_of.items()
-        self.joined = {image.removesuffix(".png"): sorted(masks, key=_without_ending) for image, masks in matched
+        self.joined = {image.removesuffix(".png"): sorted(masks, key=without_ending) for image, masks in matched
                        if len(masks) > 1 and not any(map(frame_of, masks))}  # fmt: skip
         having = self.true_masks.keys() | self.joined.keys()
         if missing := [image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & having]:
@@ -430,13 +430,13 @@ class _Overlays:
             return None
         from itertools import islice
 
-        from htunet.data.names import composed
+        from htunet.data.names import composed, without_ending
         from htunet.evaluation.mask_folders import Joined, read_masks
 
         stem = composed(mask.removesuffix(".png"))
         whole, _, number = stem.rpartition("__")
-        names = self.joined.get(stem) or self.joined.get(_without_ending(stem)) or [
-            self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
+        names = self.joined.get(stem) or self.joined.get(without_ending(stem)) or [
+            self.true_masks.get(stem) or self.true_masks.get(without_ending(stem)) or self.true_masks[whole]
         ]  # fmt: skip
         paths = Joined(self.references / name for name in names)
         path, position = paths[0], int(number) - 1 if names[0] == self.true_masks.get(whole) else 0
@@ -450,13 +450,6 @@ class _Overlays:
                 "Give the mask of this image."
             )
         return labels
-
-
-def _without_ending(name: str) -> str:
-    """With composed characters."""
-    from htunet.data.names import composed, stem_of
-
-    return composed(str(PurePosixPath(name).with_name(stem_of(name))))
 
 
 if __name__ == "__main__":

@@ -408,7 +408,7 @@ def _show(
         print(f"$ htunet_predict -i {options.input} -o {options.output} -d {dataset.short_name} -p {PLAN} --task {task}"
               "   with the chosen method and all its folds")  # fmt: skip
     _print_schedule(dataset, schedule, options.hours)
-    print("Nothing was done: this was a dry run.")
+    print("Nothing was trained: this was a dry run.")
 
 
 def _percent(mean: "Mean", task: str) -> str:

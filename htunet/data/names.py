@@ -143,12 +143,13 @@ def _spellings(text: str) -> list[str]:
     """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
     path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
     shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
-    ways = [composed(text), *shorter, *map(_without_ending, shorter)]
+    ways = [composed(text), *shorter, *map(without_ending, shorter)]
     return [*ways, *(way.lower() for way in ways), _number_key(stem_of(path.name))]
 
 
-def _without_ending(path: str) -> str:
-    return path.removesuffix(PurePosixPath(path).name) + stem_of(path)
+def without_ending(path: str) -> str:
+    """The path without the ending of its file, with composed characters."""
+    return composed(path.removesuffix(PurePosixPath(path).name) + stem_of(path))
 
 
 def _number_key(stem: str) -> str:
@@ -169,7 +170,7 @@ def _unique_keys(names: Sequence[str]) -> dict[str, str]:
     """Path with and without ending, file name, stem and nnU-Net's id to the path, where no other image has the same."""
     keys: dict[str, str] = {}
     by_name = (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name)
-    for way in (*by_name, _without_ending):
+    for way in (*by_name, without_ending):
         keys |= _with_one_name({name: composed(way(name)) for name in names})
     return keys | {composed(name): name for name in names}
 
