@@ -17,7 +17,7 @@ from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import apply_all, physical_value
 from htunet.data.measurements import is_measured, write_measurement
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError
 from htunet.files import exclusive, file_hash
 from htunet.inference.trained import TrainedModel
@@ -65,10 +65,10 @@ def measure_noise(run: RunPaths) -> None:
 
     Arrays: ``levels``, (V,) exponents of the speckle; ``mean`` and ``std``, (V, L, S) of the estimator's weights over
     at most ``MOST_IMAGES`` test images at the input size; ``blocks``. Raises HtunetError where the run has no test
-    images, or its weights are missing.
+    images, its split has changed since, or its weights are missing.
     """
     path, model = run.measurement("noise"), TrainedModel.of_run(run)
-    ids = sorted(load_splits(run.dataset.splits_json)[run.fold]["test"])[:MOST_IMAGES]
+    ids = sorted(trained_fold(run)["test"])[:MOST_IMAGES]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to add speckle to.")
     folder = run.dataset.plan_folder(run.plan)

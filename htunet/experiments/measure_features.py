@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from htunet.data.measurements import is_measured, write_measurement
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError
 from htunet.files import exclusive, file_hash
 from htunet.inference.trained import TrainedModel
@@ -91,7 +91,7 @@ def _chosen_images(run: RunPaths) -> list[Chosen]:
 
     At most ``MOST_IMAGES`` of each, drawn at random, the same for all methods.
     """
-    test_ids = load_splits(run.dataset.splits_json)[run.fold]["test"]
+    test_ids = trained_fold(run)["test"]
     if not test_ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to look at.")
     found: list[Chosen] = []

@@ -9,7 +9,7 @@ from builders.training import TEST, run_of, tiny_settings
 
 from htunet.data.measurements import read_measurement
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import HtunetError
 from htunet.experiments import measure_adapters
 from htunet.experiments.measure_adapters import STRENGTHS, measure_filter, measure_noise
@@ -134,6 +134,15 @@ def test_a_method_without_such_a_part_is_refused_by_name(tiny: DatasetPaths, mon
         measure_filter(run)
     with pytest.raises(HtunetError, match="TINY_Mona has no noise estimator"):
         measure_noise(run)
+
+
+def test_after_another_split_its_test_images_may_be_training_images_and_nothing_is_measured(run: RunPaths) -> None:
+    fold = load_splits(run.dataset.splits_json)[0]
+    save_splits(run.dataset.splits_json, [fold | {"train": fold["test"], "test": fold["train"]}])
+    for measure, what in ((measure_noise, "noise"), (measure_features, "features")):
+        with pytest.raises(HtunetError, match="has changed since Tiny TINY_HT"):
+            measure(run)
+        assert not run.measurement(what).exists()
 
 
 def test_a_run_without_weights_is_an_error_that_says_so(tiny: DatasetPaths, home: Path) -> None:
