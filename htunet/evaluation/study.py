@@ -71,7 +71,8 @@ def study(table: pd.DataFrame) -> Statistics:
         order = ["dataset", "resolution", "label", "arm", "_place"]
         by_size = by_size.assign(_place=place).sort_values(order, kind="stable").drop(columns="_place")
     by_class = [_means(whole, all_units, "class"), _means(classes, of_cases, "class")]
-    comparisons = [_comparisons(whole, pixels), _comparisons(classes, of_cases)]
+    of_classes = classes.assign(policy="")  # which is for masks, also of a run that learns both
+    comparisons = [_comparisons(whole, pixels), _comparisons(of_classes, of_cases)]
     return Statistics(
         means=pd.concat(means, ignore_index=True),
         by_size=by_size,
@@ -100,10 +101,14 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
     ``CLIP_HT``, or ``CLIP_HT (plan adaptive)`` where there is another plan too.
     """
     arms = table[["dataset", *ARM]].drop_duplicates()
-    alike = ["dataset", "method", arms["policy"] == ""]  # masks have a policy, classes have none
+    joint = arms["task"].astype(str).str.contains("+", regex=False)
+    joint = joint.groupby([arms["dataset"], arms["method"]]).transform("any")  # has masks and classes: rival of either
+    alike = ["dataset", "method", (arms["policy"] == "") & ~joint]  # masks have a policy, classes have none
     names = pd.Series(arms["method"].to_numpy(), index=arms.index, dtype=object)
     for _, members in arms.groupby(alike, sort=False):
-        differing = [name for name in ARM if members[name].nunique(dropna=False) > 1]
+        of_one_kind = members[["policy", POSITIVE]]  # empty where an arm has no masks, or no classes
+        filled = members.assign(**of_one_kind.where(of_one_kind != "").ffill().bfill())
+        differing = [name for name in ARM if filled[name].nunique(dropna=False) > 1]
         words = [name for name in differing if name != CONFIGURATION]
         if words and not members[words].duplicated().any():  # which says more than a hash does
             differing = words

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from htunet.evaluation.case_table import CASE, RUN, case_table, read_table, write_table
 from htunet.evaluation.comparisons import by_group
-from htunet.evaluation.study import study
+from htunet.evaluation.study import entries, study
+from htunet.reporting.tables.kinds import CLASSIFICATION
 from htunet.reporting.tables.rows import table_rows
 
 NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -205,6 +206,42 @@ def test_shares_of_the_training_images_are_not_compared_with_each_other() -> Non
 def test_several_arms_of_a_method_have_names_of_their_own() -> None:
     contents = [masks("CLIP", NINE), masks("CLIP", NINE, plan="wide"), masks("UNet", NINE)]
     assert set(study(case_table(contents)).means["arm"]) == {"CLIP (plan paper)", "CLIP (plan wide)", "UNet"}
+
+
+def of_both(method: str, right: int, **about: Any) -> dict[str, Any]:
+    """A run that learns masks and classes: the first ``right`` of three malignant cases are found to be so."""
+    content = masks(method, [0.5, 0.6, 0.7], task="seg", **about)
+    found = classes(method, *of_three(right))["htunet"]["classification"]
+    content["htunet"] |= {"trainer": "JointTrainer", "task": "seg+cls", "classification": found}
+    return content
+
+
+def of_three(right: int) -> tuple[dict[str, float], dict[str, str]]:
+    cases = [f"case_{i}" for i in range(3)]
+    return {case: 0.75 if i < right else 0.25 for i, case in enumerate(cases)}, dict.fromkeys(cases, "malignant")
+
+
+def test_the_policy_for_masks_does_not_touch_the_classes_of_a_run_that_learns_both() -> None:
+    contents = [of_both("A", 3), of_both("B", 1), classes("C", *of_three(0))]
+    found = study(case_table(contents)).comparisons
+    of = {(row["a"], row["b"]): row["mean_difference"] for _, row in found[found["metric"] == "correct"].iterrows()}
+    assert of == {("A", "B"): pytest.approx(2 / 3), ("A", "C"): pytest.approx(1), ("B", "C"): pytest.approx(1 / 3)}
+    of_truth = only(found, metric="probability_of_truth", a="A", b="B")
+    assert of_truth["mean_difference"] == pytest.approx(0.5 * 2 / 3)
+    rows = table_rows(contents, kind=CLASSIFICATION)
+    assert len({row.rivalry for row in rows}) == 1
+
+
+@pytest.mark.parametrize("with_masks", [False, True], ids=["", "and masks alone"])
+def test_a_run_that_learns_both_is_another_arm_than_one_of_classes(with_masks: bool) -> None:
+    contents = [of_both("CLIP", 3), classes("CLIP", *of_three(2)), *([masks("CLIP", [0.5])] if with_masks else [])]
+    found = study(case_table(contents))
+    accuracy = found.means[found.means["metric"] == "accuracy"].set_index("arm")["mean"].to_dict()
+    assert accuracy == {"CLIP (task seg+cls)": 1, "CLIP (task cls)": pytest.approx(2 / 3)}
+    row = only(found.comparisons, metric="correct")
+    assert row["mean_difference"] == pytest.approx(1 / 3)
+    rows = {row.own["task"]: row for row in table_rows(contents, kind=CLASSIFICATION, means=entries(found.means))}
+    assert rows["seg+cls"].values["accuracy"].low == 100
 
 
 def test_the_auc_of_an_arm_is_the_mean_of_its_seeds_and_lies_in_its_interval() -> None:

@@ -58,7 +58,7 @@ class Row:
     tested: TestCounts
     """The test cases of all runs."""
     policy: str
-    """For empty masks; empty where there are none."""
+    """For empty masks; empty of classes."""
     trainable_parameters: int | None
     values: Mapping[str, PrintedEstimate]
     """One for each of the kind's metrics."""
@@ -148,7 +148,7 @@ def table_rows(
             seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
             n_runs=len(members),
             tested=of_all,
-            policy=first.get("policy", ""),
+            policy=first.get("policy", "") if kind is SEGMENTATION else "",
             trainable_parameters=first.get("trainable_parameters"),
             values=values,
             paper=theirs,
