@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "machine, otherwise PhantomCLIP_HT for classes)"
     )
     parser.add_argument("-m", "--methods", nargs="+", help=methods)
-    folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
+    folds = f"number of folds of the cross-validation (default: those of a given split, otherwise {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
     weights = (
         "weights to start from, or frozen weights: pretrained, phantom (pre-trained on simulated images), random or a "
@@ -147,8 +147,8 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
 
     raw = read_raw(dataset)
     candidates = _candidates(dataset, options)
-    folds = []
-    if options.num_folds or not (dataset.splits_json.exists() or any(case.split == TEST for case in raw.cases)):
+    folds, given = [], dataset.splits_json.exists() or dataset.paper_splits_json.exists()
+    if options.num_folds or not (given or any(case.split == TEST for case in raw.cases)):
         folds = ["--num-folds", str(options.num_folds or NUM_FOLDS)]
     by_group = bool(folds) and any(case.group for case in raw.cases)
     planning = ("plan_and_preprocess", "-d", dataset.name, *folds, *(["--split-by", "group"] * by_group))

@@ -199,7 +199,7 @@ def settle_splits(
     if not paths.splits_json.exists():
         return _make(raw, rule, split_by or "image", NEW)
     if record is None:
-        option = "--split-by" if split_by else "--num-folds"
+        option = "--num-folds" if num_folds else "--split-by"
         return _replace(raw, rule, split_by or "image", f"it was not made here, and {option} asks for a new one")
     requested = split_by or record["split_by"]
     if reason := _why_outdated(raw, record, rule, requested):

@@ -148,10 +148,16 @@ def folds_of(dataset: DatasetPaths, task: str, schedule: Schedule) -> list[int]:
 
 
 def trainable_folds(dataset: DatasetPaths, task: str) -> tuple[list[int], dict[int, str]]:
-    """The positions of the folds that can be trained on for a task; of the others why not, such as a class too few."""
-    positions, reasons = all_folds(dataset, task), dict[int, str]()
+    """The positions of the folds that can be trained on and tested for a task; of the others why not."""
+    positions, folds = all_folds(dataset, task), load_splits(dataset.splits_json)
+    reasons = {
+        position: "it names no image for test, so that nothing says how good its model is. Name some in it, or take "
+        "htunet's own folds with --num-folds."
+        for position in positions
+        if not folds[position]["test"]
+    }
     if task == "cls":
-        raw, folds = read_raw(dataset), load_splits(dataset.splits_json)
+        raw = read_raw(dataset)
         class_of = {case.id: case.class_name for case in raw.cases}
         for position in positions:
             try:
@@ -190,7 +196,9 @@ def earlier_request(
     if num_folds is not None and dataset.splits_json.exists():
         cases, split = read_raw(dataset).cases, load_splits(dataset.splits_json)
         rule = cross_validation(cases, num_folds, "group" if any(case.group for case in cases) else "image")
-        if rule != f"{len(split)} folds":
+        if not dataset.splits_made_json.exists():
+            changes.append(f"{counted(len(split), 'fold')} of lists, not --num-folds {num_folds}")
+        elif rule != f"{len(split)} folds":
             changes.append(f"--num-folds {len(split)}, not {num_folds}")
     names = dict.fromkeys(candidate.method for candidate in candidates)
     if methods and set(methods) != set(names):

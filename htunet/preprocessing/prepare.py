@@ -21,6 +21,7 @@ from htunet.data.split_files import (
     SettledSplits,
     fold_names,
     is_split_by_group,
+    load_splits,
     settle_splits,
 )
 from htunet.data.splits import (
@@ -320,6 +321,13 @@ def _split(
         _warn(
             f"{SPLIT_CHANGED}: {settled.reason}. The earlier one is saved as {settled.backup}. "
             f"{counted(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
+            into,
+        )
+    official = raw.paths.paper_splits_json
+    if official.exists() and load_splits(official) != list(splits.folds):
+        _warn(
+            f"this split is not that of the official lists in {official}. To take them: htunet_plan_and_preprocess "
+            f"-d {raw.paths.short_name} --splits {official}",
             into,
         )
     if splits.excluded:

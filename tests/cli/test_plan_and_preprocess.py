@@ -168,6 +168,17 @@ def test_a_split_that_the_user_brings_is_taken(tiny: DatasetPaths, capsys: Outpu
     assert "1 fold, fold 0 train/val/test 20/10/0; kept, edited by hand" in capsys.readouterr().out
 
 
+def test_a_split_beside_official_folds_that_are_not_used_is_said(tiny: DatasetPaths, capsys: Output) -> None:
+    ids = sorted(case.id for case in read_raw(tiny).cases)
+    save_splits(tiny.paper_splits_json, [{"train": ids[2:], "val": ids[:1], "test": ids[1:2]}])
+    warning = f"official lists in {tiny.paper_splits_json}. To take them: htunet_plan_and_preprocess -d Tiny --splits "
+    for options, is_named in (((), False), (("--split-by", "group"), True), ((), True), (("--num-folds", "3"), True)):
+        assert run("--plan", "paper", *options) == 0
+        assert (warning in capsys.readouterr().out) is is_named
+    assert run("--plan", "paper", "--split-by", "image", "--splits", str(tiny.paper_splits_json)) == 0
+    assert warning not in capsys.readouterr().out
+
+
 def test_folds_of_the_user_that_leak_or_test_unequally_are_named(home: Path, capsys: Output) -> None:
     tiny = build_raw(12, groups=6)
     ids = [case.id for case in sorted(read_raw(tiny).cases, key=lambda case: (case.group, case.id))]

@@ -18,6 +18,7 @@ from htunet.cli.review import main as review
 from htunet.cli.run import main
 from htunet.data.image_io import read_labels
 from htunet.data.split_files import load_splits, save_splits
+from htunet.errors import HtunetError
 from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.experiments.cross_validation import sizes_of
@@ -248,6 +249,55 @@ def test_tasks_with_lists_of_their_own_are_trained_on_their_own_folds(
     output = capsys.readouterr().out
     assert "UNet fold0 --plan run --task seg" in output
     assert "ResNet18 fold1 --plan run --task cls" in output
+
+
+def test_official_folds_are_trained_unless_others_are_asked_for(
+    own: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images 0-3, 4-7 and 8-11 are folds 0, 1 and 2: each is tested once, and the next validates."""
+    ids = [f"patient{n // 2}_{n}" for n in range(12)]
+    folds = "".join(f"{name}.png,{n // 4}\n" for n, name in enumerate(ids))
+    (tmp_path / "folds.csv").write_text("image,fold\n" + folds)
+    assert convert([*own[:6], "--folds", str(tmp_path / "folds.csv"), "--name", "Mine"]) == 0
+    capsys.readouterr()
+    words = ["-d", "Mine", "--methods", "UNet", "--hours", "1000"]
+    assert main([*words, "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "--num-folds" not in output
+    assert "and 2 more folds: " in output
+
+    def stop(*_: object) -> None:
+        raise HtunetError("before the first training")
+
+    monkeypatch.setattr(run, "_train_folds", stop)
+    assert main(words) == 1
+    parts = [ids[:4], ids[4:8], ids[8:]]
+    expected = [{"test": parts[n], "val": parts[n - 2], "train": parts[n - 1]} for n in range(3)]
+    dataset = find_dataset("Mine")
+    assert load_splits(dataset.splits_json) == expected
+    assert "official lists" not in capsys.readouterr().out
+    assert main([*words, "--num-folds", "3"]) == 1
+    assert "3 folds of lists, not --num-folds 3" in capsys.readouterr().err
+    dataset.schedule_json.unlink()
+    assert main([*words, "--num-folds", "2"]) == 1
+    output = capsys.readouterr().out
+    assert "THE SPLIT HAS CHANGED: it was not made here, and --num-folds asks for a new one" in output
+    assert f"this split is not that of the official lists in {dataset.paper_splits_json}. To take them: " in output
+    assert len(load_splits(dataset.splits_json)) == 2
+
+
+def test_folds_without_a_test_image_are_named_before_anything_is_trained(
+    own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = "".join(f"patient{n // 2}_{n}.png,{'train' if n < 8 else 'val'}\n" for n in range(12))
+    (tmp_path / "folds.csv").write_text("image,fold\n" + folds)
+    assert main([*own[:6], "--folds", str(tmp_path / "folds.csv"), "--name", "Mine", "--hours", NEVER_ENOUGH]) == 1
+    found = capsys.readouterr()
+    assert "Masks are not learnt at all. Fold 0: it names no image for test" in found.out
+    assert "No fold of Mine can be trained on" in found.err
+    assert not any(find_runs(find_dataset("Mine")))
+    assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", "2", "--hours", "1000", "--dry-run"]) == 0
+    assert "and 1 more fold: " in capsys.readouterr().out
 
 
 def test_classes_that_no_fold_can_learn_do_not_stop_the_masks(
