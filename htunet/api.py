@@ -382,7 +382,7 @@ class Model:
 
     def _calibrated(self, found: Prediction) -> Prediction:
         found = self._with_quality(found)
-        if found.network_classes is None or self.temperature is None:
+        if found.network_classes is None or self.tta or self.temperature is None:  # it is fitted on one view of each
             return found
         from htunet.evaluation.calibration import tempered
 
@@ -455,7 +455,7 @@ def load(
         raise UsageError(f'seed belongs to folds. Name it in words: "DATASET METHOD fold0 seed{seed}".')
     simulated = weights_in(Path(str(what[0]))) if len(what) == 1 else {}
     if simulated or what == (PHANTOM,):
-        pretrained = phantom_model(simulated)
+        pretrained = phantom_model(simulated, weights)
         return Model(pretrained.run, pretrained, device=device, others=pretrained.others)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():

@@ -324,17 +324,6 @@ class RunPaths(RunFolder):
         about = f"plan {self.plan}{task}{ratio}{adapter}{other}"
         return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} ({about})"
 
-    @property
-    def training_command(self) -> str:
-        """What trains, or continues, the run, as a user types it; the rest of the settings as they were."""
-        name = self.source.dataset.unique_name
-        parts = ["htunet_train", name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
-        plan = self.plan.removesuffix(AS_PUBLISHED)
-        parts += [f"--plan {plan}"] * (plan != "paper") + ["--as-published-defects"] * (plan != self.plan)
-        parts += [f"--task {self.task}"] * (self.task != "seg") + [f"--ratio {self.ratio!r}"] * (self.ratio is not None)
-        parts += [f"--weights {PHANTOM}" if self.adapter == PHANTOM else "--adapter finetuned"] * bool(self.adapter)
-        return " ".join(parts)
-
 
 def reproduced(table: str) -> Path:
     """Where ``htunet_reproduce`` writes a table of the paper, and the logs of its jobs."""

@@ -8,17 +8,21 @@ needs no stored generator state, and the number of workers changes nothing.
 import hashlib
 import platform
 import random
+import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import htunet
 from htunet.errors import HtunetError
 from htunet.files import read_object, write_json
+from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths
+from htunet.schemas import SETTINGS
 
 
 def derived_seed(*key: int | str) -> int:
@@ -50,6 +54,32 @@ def seeded(*key: int | str) -> Iterator[None]:
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+def training_command(run: RunPaths, settings: Mapping[str, Any] | None = None) -> str:
+    """What trains, or continues, a run as a user types it, with all that is not the default.
+
+    ``settings`` None: what its settings.json says, where that is there.
+    """
+    if settings is None:
+        path = run.source.settings_json
+        settings = read_object(path, SETTINGS) if path.exists() else {}
+    parts = ["htunet_train", run.source.dataset.unique_name, run.method, f"fold{run.fold}", f"--seed {run.seed}"]
+    plan = run.plan.removesuffix(AS_PUBLISHED)
+    parts += [f"--plan {plan}"] * (plan != "paper") + ["--as-published-defects"] * (plan != run.plan)
+    parts += [f"--task {run.task}"] * (run.task != "seg") + [f"--ratio {run.ratio!r}"] * (run.ratio is not None)
+    epochs, planned = settings.get("num_epochs"), (settings.get("plan_content") or {}).get("num_epochs")
+    parts += [f"--num-epochs {epochs}"] * (planned not in (None, epochs))
+    weights = settings.get("weights_argument") or (PHANTOM if run.adapter == PHANTOM else "pretrained")
+    parts += [f"--weights {shlex.quote(weights)}"] * (weights != "pretrained")
+    if run.adapter not in ("", PHANTOM):
+        of_run = "run" in (settings.get("adapter") or {})
+        adapter = settings.get("adapter_argument") or ("CHECKPOINT" if of_run else "finetuned")
+        parts += [f"--adapter {shlex.quote(adapter)}"]
+    if start := settings.get("start_checkpoint"):
+        of_start = f"CHECKPOINT-OF-{start.get('dataset')}-fold{start.get('fold')}"
+        parts += [f"--start-from {shlex.quote(settings.get('start_argument') or of_start)}"]
+    return " ".join(parts)
 
 
 def record_command(path: Path, command: str) -> None:

@@ -20,6 +20,7 @@ SETTINGS: Schema = {
     "few_shot?": ({"ratio?": float, "training_images?": int}, None),
     "plan_content?": {"accumulation?": (int, None), "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
     **{"shuffled_captions?": bool, "start_from?": TEXT},
+    **{"adapter_argument?": str, "start_argument?": str, "start_licence?": TEXT},
     "start_checkpoint?": START | {"sha256?": str},
     **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }

@@ -173,9 +173,9 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
 
 def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     """The finished runs of --trained-on with the data set as what they are tested on."""
-    from htunet.experiments.cross_dataset import check_before, images_in_both, run_on
+    from htunet.experiments.cross_dataset import check_before, run_on, same_pictures
 
-    images_in_both.cache_clear()  # compared once for all runs of a call
+    same_pictures.cache_clear()  # compared once for all runs of a call
     if not options.dataset:
         raise UsageError("--trained-on needs the data set to test on: htunet_evaluate LN-EXT --trained-on LN-INT.")
     tested = find_dataset(options.dataset)
@@ -199,8 +199,10 @@ def _all_stale(run: RunPaths) -> str:
 def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: list[RunPaths]) -> str:
     where = root("htunet_results")
     if unfinished:
-        listing = some([run.label for run in unfinished])
-        return f"No run in {where} is finished. Started: {listing}. Continue one with: {unfinished[0].training_command}"
+        from htunet.reproducibility import training_command
+
+        listing, command = some([run.label for run in unfinished]), training_command(unfinished[0])
+        return f"No run in {where} is finished. Started: {listing}. Continue one with: {command}"
     if finished:
         return (
             f"None of the {len(finished)} finished runs in {where} learns masks or classes; only those are evaluated."
@@ -215,6 +217,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     from htunet.experiments.update_run import bring_up_to_date, pictures_of
     from htunet.planning.arrays import trained_on_earlier_data
     from htunet.reporting.result_lines import class_lines, mask_lines
+    from htunet.reproducibility import training_command
 
     if trained_on_other_images(run):
         print(f"Trained on another split than the present one, skipped: {run.label}", file=sys.stderr)
@@ -232,7 +235,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
         predict_test(run)
     if trained_on_earlier_data(run):
         print(f"Trained on images, masks or classes that have changed since: {run.label}. To train on those of now: "
-              f"{run.source.training_command} --restart", file=sys.stderr)  # fmt: skip
+              f"{training_command(run.source)} --restart", file=sys.stderr)  # fmt: skip
     found = bring_up_to_date(run, options.policy, force=options.force, positive=options.positive)
     if found.before:
         print(f"Already evaluated: {run.label}", file=sys.stderr)
@@ -259,9 +262,9 @@ def _tell_of_shared_images(run: RunPaths) -> None:
         print(f"  Not compared with the training images of {own}: no raw folder, or another split since.")
     elif shared:
         pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
-        print(f"  LEAK: among the training images of {own}, too: {counted(len(shared), 'test image')}: {pairs}")
+        print(f"  LEAK: among the images that it was trained on: {counted(len(shared), 'test image')}: {pairs}")
     else:
-        print(f"  None of the test images is a training image of {own}.")
+        print(f"  It was trained on none of the test images ({own} was compared).")
 
 
 def _report(runs: list[RunPaths], policy: str, positive: str) -> None:

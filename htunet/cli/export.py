@@ -63,8 +63,6 @@ def _export(options: argparse.Namespace) -> None:
     )
     print(f"Exported {model.name} as {card.name}: {options.output}")
     for run in (model.run, *model.others):
-        if not run.finished_json.exists():
-            print(f"The training of {run.label} is not finished: this is its best epoch so far.")
         if run.summary_json.exists() and are_of_earlier_files(run, read_object(run.summary_json, SUMMARY)["htunet"]):
             print(f"Images or masks have changed since {run.label} was evaluated; the export has its earlier results. "
                   f"Run htunet_evaluate {run.dataset.short_name} {run.method} and export again.")  # fmt: skip

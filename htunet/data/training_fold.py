@@ -1,6 +1,6 @@
 """The images that a run learns from: a fold of the split; in a few-shot run a fraction of its training images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from htunet.data.split_files import is_split_by_group, load_splits, trained_fold
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError
 from htunet.files import file_hash, json_hash, read_object
-from htunet.paths import RunPaths
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.schemas import SETTINGS
 
 
@@ -58,7 +58,10 @@ class TrainingFold:
         named = [f"{count} of the {split} split" for split, count in self.without_class.items() if count]
         remarks = [f"Excluded, because they have no class: {', '.join(named)}."] if named else []
         if self.val_without_label:
-            remarks.append("No validation mask has a labelled pixel: the validation loss alone chooses the epoch.")
+            remarks.append(
+                "No validation mask has a labelled pixel: the validation loss alone chooses the epoch, or where "
+                "classes are learnt too their AUC (dice_auc is then half of it)."
+            )
         return remarks
 
 
@@ -102,6 +105,18 @@ def learnt_fold(run: RunPaths) -> Fold:
             "it was trained on cannot be known. Restore that file, or train again with --restart."
         )
     return chosen
+
+
+def recorded_fold(training: Mapping[str, Any]) -> Fold | None:
+    """The fold of a training by its settings, or by what those of a later run say of it.
+
+    None where this cannot be known: the split is gone or has changed since.
+    """
+    path, number = DatasetPaths(str(training.get("dataset"))).splits_json, training.get("fold")
+    folds = load_splits(path) if training.get("dataset") and path.exists() else []
+    if not isinstance(number, int) or not 0 <= number < len(folds):
+        return None
+    return folds[number] if training.get("split_sha256") in (None, training_digest(folds[number])) else None
 
 
 def _usable(run: RunPaths, preprocessed: PreprocessedDataset, whole: Fold) -> Fold:

@@ -7,7 +7,7 @@ from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
-from htunet.paths import RunPaths
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.configuration import (
     configuration,
     digest,
@@ -70,6 +70,14 @@ def edited_text(own: Own) -> str:
     return f": {words_of({name: now for name, (_, now) in changed.items()})}" if changed else ""
 
 
+def start_text(own: Own) -> str:
+    """What a run with ``--start-from`` began with: ``a run on DDTI (fold 0, 200 epochs)``; empty for others."""
+    if not (start := (own.get("settings") or {}).get("start_checkpoint")):
+        return ""
+    dataset = DatasetPaths(start["dataset"]).short_name if start.get("dataset") else "unknown data"
+    return f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
+
+
 def unlike_configurations(arms: Sequence[Own]) -> list[str]:
     """For each arm, given by one of its runs, in what it differs from arms that columns do not tell it apart from.
 
@@ -96,4 +104,12 @@ def _differences(own: Own, rivals: Sequence[Own]) -> str:
     return f"configuration with {words_of(differing)}" if differing else ""
 
 
-__all__ = ["edited_text", "mark_splits", "of_any_dataset", "plan_differences", "recorded", "unlike_configurations"]
+__all__ = [
+    "edited_text",
+    "mark_splits",
+    "of_any_dataset",
+    "plan_differences",
+    "recorded",
+    "start_text",
+    "unlike_configurations",
+]

@@ -12,6 +12,7 @@ from htunet.files import file_hash, json_hash, read_object
 from htunet.paths import DatasetPaths, RunPaths, checked_name
 from htunet.planning.arrays import check_arrays, raw_sha256
 from htunet.planning.plans import plan_from
+from htunet.reproducibility import training_command
 from htunet.schemas import FINISHED, SETTINGS
 
 RECORDED = ("task", "num_epochs", "trainable_parameters", "weights")
@@ -121,7 +122,7 @@ def _check_learnt(run: RunPaths, content: object, raw: RawDataset) -> None:
         then, words = (", ".join(f"{name} {value}" for name, value in of.items()) for of in (ours, now))
         raise HtunetError(
             f"{run.label} has learnt the labels {then}; {raw.paths.dataset_json} has {words} now. Put the earlier ones "
-            f"back, or train again: {run.training_command} --restart"
+            f"back, or train again: {training_command(run)} --restart"
         )
     if run.trained_on is None:
         check_arrays(run.dataset, plan)

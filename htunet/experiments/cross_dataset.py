@@ -1,18 +1,20 @@
 """Test the finished runs of one data set on another one, whose images none of them has seen."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from htunet.data.raw import read_raw
 from htunet.data.shared_images import shared_images
-from htunet.data.training_fold import learnt_fold
+from htunet.data.splits import Fold
+from htunet.data.training_fold import learnt_fold, recorded_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.freshness import needs_prediction
 from htunet.files import read_object
 from htunet.inference.across import cases_of, check_fits, predict_across
+from htunet.models.finetuned import trainings_before
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.schemas import SETTINGS
 
@@ -45,37 +47,57 @@ def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) 
     assert split is not None
     if not force and _is_of(run, split) and not needs_prediction(run):
         return False
-    predict_across(run, split, {"shared_images": _images_in_both(run, split)})
+    ids = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
+    predict_across(run, split, {"shared_images": images_seen(run.source, run.dataset, ids)})
     return True
 
 
-def _images_in_both(run: RunPaths, split: str) -> Mapping[str, list[str]] | None:
-    """Tested case to the training and validation cases of the run that show the same picture.
+def seen_images(run: RunPaths) -> dict[DatasetPaths, tuple[str, ...]] | None:
+    """By data set the training and validation cases of a run, and of those whose weights or adapter it began with.
 
-    None where this cannot be known: the raw folder of its data set no longer exists, or its split has changed since.
+    None where this cannot be known: a raw folder no longer exists, or a split has changed since.
     """
-    if not run.source.dataset.dataset_json.exists():
-        return None
+    seen: dict[DatasetPaths, list[str]] = {}
     try:
-        learnt = learnt_fold(run.source)
+        learnt: Fold | None = learnt_fold(run)
     except HtunetError as error:
         log.warning("%s", error)
         return None
-    seen = (*learnt["train"], *learnt["val"])
-    return images_in_both(run.source.dataset, seen, run.dataset, split, run.task)
+    settings = read_object(run.settings_json, SETTINGS)
+    for training, fold in (({"dataset": run.dataset.name}, learnt),
+                           *((one, recorded_fold(one)) for one in trainings_before(settings))):  # fmt: skip
+        dataset = DatasetPaths(str(training.get("dataset")))
+        if fold is None or not dataset.dataset_json.exists():
+            return None
+        seen.setdefault(dataset, []).extend(fold["train"] + fold["val"])
+    return {dataset: tuple(dict.fromkeys(ids)) for dataset, ids in seen.items()}
+
+
+def images_seen(run: RunPaths, tested: DatasetPaths, ids: Sequence[str]) -> dict[str, list[str]] | None:
+    """Tested case to the training and validation cases of ``seen_images`` that show the same picture; None as there.
+
+    Cases of another data set than the run's have its name behind them.
+    """
+    if (seen := seen_images(run)) is None:
+        return None
+    found: dict[str, list[str]] = {}
+    for dataset, seen_ids in seen.items():
+        name = "" if dataset == run.dataset else f" of {dataset.short_name}"
+        for case, own in same_pictures(dataset, seen_ids, tested, tuple(ids)).items():
+            found.setdefault(case, []).extend(f"{one}{name}" for one in own)
+    return dict(sorted(found.items()))
 
 
 @cache
-def images_in_both(
-    seen: DatasetPaths, seen_ids: tuple[str, ...], tested: DatasetPaths, split: str, task: str
+def same_pictures(
+    seen: DatasetPaths, seen_ids: tuple[str, ...], tested: DatasetPaths, tested_ids: tuple[str, ...]
 ) -> Mapping[str, list[str]]:
-    """Tested case to the cases among ``seen_ids`` of ``seen`` that show the same picture."""
-    raw = read_raw(tested)
-    return shared_images(read_raw(seen), seen_ids, raw, [case.id for case in cases_of(raw, split, task)])
+    """Tested case to the cases among ``seen_ids`` that show the same picture."""
+    return shared_images(read_raw(seen), seen_ids, read_raw(tested), tested_ids)
 
 
 def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
-    """What ``_images_in_both`` found when the run was predicted."""
+    """What ``images_seen`` found when the run was predicted."""
     found: dict[str, Any] = read_object(run.settings_json, SETTINGS)["trained_on"]
     return found.get("shared_images")
 

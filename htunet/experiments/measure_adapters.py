@@ -27,6 +27,7 @@ from htunet.models.build import OUT_INDICES, sketch
 from htunet.models.network import EncoderNetwork
 from htunet.models.tasks import Outputs
 from htunet.paths import RunPaths
+from htunet.planning.arrays import check_arrays
 
 FILTER = re.compile(re.escape(checkpoint.MODEL) + r"adapters\.(\d+)\.filter\.theta")
 SPECKLE = "speckle"
@@ -68,6 +69,7 @@ def measure_noise(run: RunPaths) -> None:
     images, its split has changed since, or its weights are missing.
     """
     path, model = run.measurement("noise"), TrainedModel.of_run(run)
+    check_arrays(run.dataset, model.plan)
     ids = sorted(trained_fold(run)["test"])[:MOST_IMAGES]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to add speckle to.")

@@ -3,6 +3,7 @@
 Dimension key: B batch, C channels, D width, N images, T tokens.
 """
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from htunet.data.measurements import is_measured, write_measurement
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError
+from htunet.experiments.cross_dataset import images_seen
 from htunet.files import exclusive, file_hash
 from htunet.inference.trained import TrainedModel
 from htunet.models.build import OUT_INDICES, parse_method
@@ -21,6 +23,7 @@ from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
 from htunet.models.weights.load import build_backbone
 from htunet.paths import DatasetPaths, RunPaths, all_datasets
+from htunet.planning.arrays import check_arrays
 from htunet.reproducibility import generator
 
 LAST_BLOCK = max(OUT_INDICES)
@@ -28,6 +31,7 @@ LAST_BLOCK = max(OUT_INDICES)
 MOST_IMAGES = 250
 """Of each data set; more only hide each other."""
 
+log = logging.getLogger(__name__)
 Chosen = tuple[str, PreprocessedDataset, list[CaseGeometry], str]
 """The short name of a data set, its arrays, the chosen images, and a description of them."""
 
@@ -42,6 +46,7 @@ def measure_features(run: RunPaths) -> None:
     images are missing.
     """
     model, path = TrainedModel.of_run(run), run.measurement("features")
+    check_arrays(run.dataset, model.plan)
     chosen = _chosen_images(run)
     about: dict[str, Any] = {
         "checkpoint": file_hash(run.checkpoint_best),
@@ -105,6 +110,18 @@ def _chosen_images(run: RunPaths) -> list[Chosen]:
             continue
         ids = test_ids if own else [case.id for case in data.cases]
         drawn = generator(0, "images of features", dataset.name).permutation(sorted(ids))[:MOST_IMAGES]
-        cases = [data.cases[row] for row in data.rows(sorted(map(str, drawn)))]
+        ids = sorted(map(str, drawn))
+        if not (ids := ids if own else _unseen(run, dataset, ids)):
+            continue
+        cases = [data.cases[row] for row in data.rows(ids)]
         found.append((dataset.short_name, data, cases, "test split" if own else "all, or drawn from them"))
     return found
+
+
+def _unseen(run: RunPaths, dataset: DatasetPaths, ids: list[str]) -> list[str]:
+    """The images of another data set that the run was not trained on; none where that cannot be known."""
+    seen = images_seen(run, dataset, ids) if dataset.dataset_json.exists() else None
+    if seen is None:
+        log.warning("%s is left out: whether the run was trained on its images cannot be known.", dataset.short_name)
+        return []
+    return [case for case in ids if case not in seen]

@@ -93,6 +93,8 @@ class Trained(Product):
         plan, content = _plan_now(self.run, self.side), before.get("plan_content") or {}
         if changes := plan_differences(content, asdict(plan)) if plan and content else {}:
             wrong.append("; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items()))
+        if start := before.get("start_checkpoint"):
+            wrong.append(f"the weights of a run on {start.get('dataset')}, not untrained")
         if self._is_of_earlier_start():
             wrong.append("an adapter that has been fine-tuned again since")
         if isinstance(self.run, RunPaths):

@@ -32,6 +32,7 @@ from htunet.inference.trained import TrainedModel
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
 from htunet.planning.arrays import check_arrays, predicted_of
+from htunet.reproducibility import training_command
 from htunet.schemas import SETTINGS
 
 FORMAT = 1
@@ -135,7 +136,7 @@ def measure(
 def check_finished(run: RunPaths) -> None:
     """Raise HtunetError for a run that is not finished, or whose split was changed after the training."""
     if not run.finished_json.exists():
-        raise HtunetError(f"{run.label} is not finished. Continue it: {run.training_command}")
+        raise HtunetError(f"{run.label} is not finished. Continue it: {training_command(run)}")
     if run.trained_on is None:  # else no image of this data set was trained on
         trained_fold(run)
 

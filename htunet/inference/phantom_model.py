@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.data.raw import DatasetInfo
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object
 from htunet.inference.exported import CHECKPOINT, FORMAT, ExportedModel, ModelCard
 from htunet.inference.prediction import NO_LESION
@@ -191,11 +191,14 @@ def weights_in(folder: Path) -> dict[str, Path]:
     return {name: found[name] for name in (METHOD, PHANTOM_CLIP) if name in found}
 
 
-def phantom_model(own: Mapping[str, Path] | None = None) -> PhantomModel:
+def phantom_model(own: Mapping[str, Path] | None = None, weights: str | None = None) -> PhantomModel:
     """The networks as if they had been exported: those that come with htunet, or those of ``weights_in``.
 
-    Raises HtunetError where the weights are not there, or are for images of different sizes.
+    Raises HtunetError where the weights are not there, or are for images of different sizes, UsageError where others
+    are named as ``weights``.
     """
+    if weights:
+        raise UsageError(f"The model contains all its weights, and {weights} would not be used: omit --weights.")
     paths = own or {name: find_phantom(name) for name in (METHOD, PHANTOM_CLIP)}
     recipes = {name: checkpoint.read_about(path)["settings"]["recipe"] for name, path in paths.items()}
     (method, path), *others = paths.items()

@@ -22,6 +22,7 @@ from htunet.inference.unlike_images import learn_familiar, some_of
 from htunet.paths import RunPaths
 from htunet.planning.arrays import check_arrays, predicted_of
 from htunet.preprocessing.geometry import box_of, from_input, scores_from_input
+from htunet.reproducibility import training_command
 
 STEPS = 15
 """The number of steps of the uncertainty, 0 to 1, in the written pictures."""
@@ -48,7 +49,7 @@ def predict_test(run: RunPaths, *, device: str = "auto") -> None:
     if not run.finished_json.exists():
         raise HtunetError(
             f"{run.label} is not finished: the test split is predicted once the checkpoint is chosen. Continue it: "
-            f"{run.training_command}"
+            f"{training_command(run)}"
         )
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))

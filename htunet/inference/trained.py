@@ -1,5 +1,6 @@
 """A trained model: what it takes to predict, wherever it lies, and its network."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
 from htunet.schemas import SETTINGS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class TrainedModel:
         Raises HtunetError when the run's settings are missing or broken.
         """
         settings = read_object(run.settings_json, SETTINGS)
+        if not run.finished_json.exists():
+            log.warning("The training of %s is not finished: this is its best epoch so far.", run.label)
         return cls(
             method=run.method,
             task=settings["task"],

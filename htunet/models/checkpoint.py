@@ -65,19 +65,26 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         ) from error
 
 
-def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    method: str, weights: WeightsRecord, settings: Mapping[str, Any], start_licence: str | None = None
+) -> dict[str, Any]:
     """The description that is stored with a checkpoint."""
     return {
         "method": method,
         "weights": asdict(weights),
-        "licence": licence_of(method, weights),
+        "licence": licence_of(method, weights, start_licence),
         "settings": dict(settings),
         "made_by": provenance(),
     }
 
 
-def licence_of(method: str, weights: WeightsRecord) -> str:
-    """The licence of the weights that a training started from, which also applies to what is trained from them."""
+def licence_of(method: str, weights: WeightsRecord, start_licence: str | None = None) -> str:
+    """The licence of the weights that a training started from, which also applies to what is trained from them.
+
+    ``start_licence`` is what this function gave for the checkpoint that the training began with, if it did.
+    """
+    if start_licence:
+        return f"{licence_of(method, weights)}; began with a checkpoint {start_licence}"
     entry = published_weights(method)
     if weights.source == PHANTOM:
         return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"

@@ -1,7 +1,7 @@
 """Adapters of earlier trainings: found by name or by path, checked, and loaded where a training starts."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,9 @@ class StartingAdapter:
         """Raise HtunetError where ``method`` would see other values, or scale its matrices otherwise, than before."""
         if normalise != self.normalise:
             raise HtunetError(
-                f"The adapter {self.path} was trained on images {_values(self.normalise)}, and the plan has them "
-                f"{_values(normalise)}. Fine-tune it with the same protocol: htunet_finetune --plan paper or public."
+                f"{self.path} was trained on images {_values(self.normalise)}, and the plan has them "
+                f"{_values(normalise)}. Train with a plan that has them as there, or fine-tune the adapter with the "
+                "same protocol: htunet_finetune --plan paper or public."
             )
         adapter = str(parse_method(method).adapter)
         if adapter not in WEIGHT_ADAPTERS:
@@ -59,9 +60,9 @@ class StartingAdapter:
         )
         if then != now:
             raise HtunetError(
-                f"The adapter {self.path} was trained with {then or 'the defaults'}, and the plan has "
+                f"The adapter in {self.path} was trained with {then or 'the defaults'}, and the plan has "
                 f"{now or 'the defaults'}: its matrices would have another effect. Write the same settings under "
-                "'adapter' in the plan, or fine-tune it again."
+                "'adapter' in the plan, or train it again."
             )
 
 
@@ -178,6 +179,15 @@ def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(adapter := settings.get("adapter"), dict) and "run" in adapter:
         found["adapter"] = {"run": adapter["run"]}
     return found
+
+
+def trainings_before(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What ``training_of`` says of the runs whose weights or adapter a run began with, and of those before them."""
+    adapter = settings.get("adapter")
+    for before in (settings.get("start_checkpoint"), adapter.get("run") if isinstance(adapter, dict) else None):
+        if isinstance(before, Mapping):
+            yield before
+            yield from trainings_before(before)
 
 
 def _values(normalise: bool) -> str:

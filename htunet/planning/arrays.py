@@ -43,8 +43,8 @@ def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
     made, again = read_object(folder / DONE), f"htunet_plan_and_preprocess -d {dataset.name} --plan {folder.name}"
     if made.get("plan_sha256") != arrays_hash(plan):
         raise HtunetError(
-            f"{folder} was made with another input_size, geometry, resize, crop_border or channels than the plan "
-            f"{plan.name!r} has. Make it again: {again}"
+            f"{folder} was made with another input_size, geometry, resize, crop_border, crop_margin or channels than "
+            f"the plan {plan.name!r} has. Make it again: {again}"
         )
     if (now := raw_sha256(dataset)) and made.get("raw_sha256") not in (None, now):
         raise HtunetError(

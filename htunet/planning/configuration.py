@@ -16,6 +16,7 @@ from htunet.paths import RunPaths
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import comparable
 from htunet.planning.rules import MEMORY_GB
+from htunet.reproducibility import training_command
 from htunet.schemas import SETTINGS
 
 BESIDE = "compared beside the configuration, in columns of its own"
@@ -40,7 +41,8 @@ SETTINGS_APART = {
     "split_sha256": "of one fold; results of another split than that in use are told apart when they are read",
     "start_checkpoint": "of one fold; its data set, configuration and epochs count",
     "images_without_class": "follows from the data and the task",
-    "weights_argument": "the hash of the tensors counts",
+    **dict.fromkeys(("weights_argument", "adapter_argument", "start_argument"), "the hash of the tensors counts"),
+    "start_licence": "follows from the weights",
     "plan_edited": "follows from the plan",
     "format": "how the file is written",
     "made_by": "the versions, which the report shows",
@@ -170,5 +172,5 @@ def check_alike(runs: Sequence[RunPaths]) -> None:
             raise UsageError(
                 f"{run.label} was trained otherwise than {first.label}, so that they cannot be taken together: {here}; "
                 f"the other {there}. Name runs that are alike (by fold, --plan or --adapter), or train one of them "
-                f"again as the other: {run.training_command} --restart"
+                f"again as the other: {training_command(run)} --restart"
             )

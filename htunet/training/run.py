@@ -5,6 +5,7 @@ Calling it again continues where the run was.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
@@ -88,9 +89,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         if start:
             load_adapter(network, weights, start)
             refuse_seen_images(start.path, learnt.whole, paths, fold)
-        before = None
+        before = dict[str, Any]()
         if settings.start_from:
-            before = load_start(network, weights, Path(settings.start_from), method)
+            before = load_start(network, weights, Path(settings.start_from), method, plan)
             refuse_seen_images(Path(settings.start_from), learnt.whole, paths, fold)
         images = TrainingImages(preprocessed, augmentation, settings.seed)
         work = TrainingRun(
@@ -109,7 +110,8 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
                 "fold": fold,
                 "plan_edited": plan_edited,
                 "adapter": start.record if start else None,
-                **({"start_from": before.get("dataset"), "start_checkpoint": before} if before else {}),
+                **({"adapter_argument": settings.adapter} if start else {}),
+                **before,
                 **learnt.record(),
             },
         )

@@ -39,7 +39,7 @@ SAVE_WITHIN_SECONDS = 300.0
 """The same within an epoch that is long."""
 FREE_TO_CHANGE = (
     *("weights_argument", "device", "devices", "processor", "workers", "parts", "threads", "accumulation"),
-    *("made_by", "continued_with", "plan_edited"),
+    *("made_by", "continued_with", "plan_edited", "adapter_argument", "start_argument", "start_licence"),
 )
 """Settings that may change when a run is continued; they do not belong to its identity."""
 CONTENTS = {
@@ -362,7 +362,8 @@ class _Saver:
         self.session = session
         self.saved = time.monotonic()
         identity = _identity(session.about) | {"weights": session.about["weights"]}
-        self.about = checkpoint.describe(session.about["method"], session.work.weights, identity)
+        licence = session.about.get("start_licence")
+        self.about = checkpoint.describe(session.about["method"], session.work.weights, identity, licence)
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""

@@ -7,16 +7,17 @@ from typing import Any
 
 from htunet.data.raw import read_raw
 from htunet.data.shared_images import shared_images
-from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
+from htunet.data.training_fold import recorded_fold
 from htunet.errors import HtunetError, UsageError, counted, some
 from htunet.files import file_hash
 from htunet.models import checkpoint
-from htunet.models.finetuned import training_of
+from htunet.models.finetuned import StartingAdapter, training_of, trainings_before
 from htunet.models.network import Network
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
 from htunet.planning.configuration import digest
+from htunet.planning.plans import Plan
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +40,39 @@ def refuse_run_as_weights(weights: str) -> None:
         )
 
 
-def load_start(network: Network, weights: WeightsRecord, path: Path, method: str) -> dict[str, Any]:
-    """Fill the trainable part of the network; what settings.json says of it: data set, fold, how trained, hash.
+def load_start(network: Network, weights: WeightsRecord, path: Path, method: str, plan: Plan) -> dict[str, Any]:
+    """Fill the trainable part of the network; what settings.json says of the checkpoint.
 
-    Where that one began with the weights of another run, its own record of them is in it.
+    That is its data set, fold, training, hash and licence, and where it began with the weights of another run itself,
+    its own record of them.
 
-    Raises HtunetError where the checkpoint is of another method or does not fit.
+    Raises HtunetError where the checkpoint is of another method, does not fit, or was trained on images of other
+    values, with an adapter of other settings, or with other numbers of the same labels or classes.
     """
     about = checkpoint.read_about(path)
     if about.get("method") != method:
         raise HtunetError(f"{path} is of {about.get('method')}, not of {method}. Name a checkpoint of {method}.")
-    checkpoint.restore(network, weights, path)
     settings = about.get("settings") or {}
-    return {**training_of(settings), "configuration": digest(settings), "sha256": file_hash(path)}
+    then = settings.get("plan_content") or {}
+    trained = StartingAdapter(
+        path=path, label="", record={}, normalise=bool(then.get("normalise", True)), settings=then.get("adapter") or {}
+    )
+    trained.check(method, normalise=plan.normalise, settings=plan.adapter)
+    for what, now in (("labels", plan.labels), ("classes", plan.classes)):
+        learnt = then.get(what) or {}
+        other = [name for name, number in now.items() if learnt.get(name, number) != number]
+        if wrong := [f"{name} ({learnt[name]}, now {now[name]})" for name in other]:
+            raise HtunetError(
+                f"{path} has learnt {what} under other numbers: {', '.join(wrong)}. Give them the same numbers in "
+                "dataset.json, or omit --start-from."
+            )
+    checkpoint.restore(network, weights, path)
+    return {
+        "start_from": settings.get("dataset"),
+        "start_checkpoint": training_of(settings) | {"configuration": digest(settings), "sha256": file_hash(path)},
+        "start_argument": str(path),
+        "start_licence": about.get("licence"),
+    }
 
 
 def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int) -> None:
@@ -65,26 +86,17 @@ def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int
     start = checkpoint.read_about(path).get("settings") or {}
     if start.get("datasets"):  # a fine-tuning on captions
         return
-    trainings = [start]
-    for one in trainings:
+    for one in (start, *trainings_before(start)):
         _refuse_seen_by(one, whole, dataset, fold)
-        adapter = one.get("adapter")
-        before = (one.get("start_checkpoint"), adapter.get("run") if isinstance(adapter, dict) else None)
-        trainings += [entry for entry in before if isinstance(entry, dict)]
 
 
 def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, fold: int) -> None:
     """Of one of the runs, by its settings or what another one's settings say of it."""
     number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
-    folds = load_splits(earlier.splits_json) if start.get("dataset") and earlier.splits_json.exists() else []
-    if (
-        not isinstance(number, int)
-        or not 0 <= number < len(folds)
-        or start.get("split_sha256") not in (None, training_digest(folds[number]))
-    ):
+    if (learnt_fold := recorded_fold(start)) is None:
         log.warning("Whether the starting weights have seen images that fold%d tests cannot be known.", fold)
         return
-    learnt = folds[number]["train"]
+    learnt = learnt_fold["train"]
     held_out = sorted({case for split, cases in whole.items() if split != "train" for case in cases})
     seen = sorted(set(learnt) & set(held_out))
     if earlier.name != dataset.name:

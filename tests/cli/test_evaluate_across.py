@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.raw import build_raw
-from builders.training import tiny_settings
+from builders.training import tiny_plan, tiny_settings, write_arrays
 from PIL import Image
 
 from htunet.cli.evaluate import main
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, save_splits
 from htunet.data.training_fold import learnt_fold
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_json, write_json
 from htunet.inference.across import cases_of
 from htunet.paths import DatasetPaths, RunPaths, find_runs
+from htunet.planning.plans import save_plans
 from htunet.training import record
 from htunet.training.run import train
 
@@ -76,7 +77,7 @@ def test_all_images_of_the_other_data_set_are_predicted_scored_and_marked(
     assert own["trained_on"] == {
         "dataset": "Dataset903_Tiny", "part": "all", "cases": ids, "shared_images": {}
     }  # fmt: skip
-    assert "None of the test images is a training image of Tiny." in out
+    assert "It was trained on none of the test images (Tiny was compared)." in out
     for kind in ("segmentation", "classification"):
         rows = read_csv(home / "results" / "tables" / f"{kind}.csv", ["dataset", "trained_on", "marks"])
         assert [(row["dataset"], row["trained_on"]) for row in rows] == [(OTHER, "Tiny")]
@@ -130,9 +131,26 @@ def test_a_training_image_among_the_test_images_is_a_leak_that_is_named(
     run = trained()
     assert main(["Other", "--trained-on", "Tiny"]) == 0
     out = capsys.readouterr().out
-    assert "LEAK: among the training images of Tiny, too: 1 test image: case_0001 = case_0003" in out
+    assert "LEAK: among the images that it was trained on: 1 test image: case_0001 = case_0003" in out
     assert "1 test image also in the training data" in out
     assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == {"case_0001": ["case_0003"]}
+
+
+def test_images_of_the_run_that_a_training_began_with_are_a_leak_too(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(other, plan := tiny_plan(dataset=other.name))
+    save_plans(other.plans_json, {"tiny": plan})
+    ids = [case.id for case in read_raw(other).cases]
+    save_splits(other.splits_json, [{"train": ids[:4], "val": ids[4:5], "test": ids[5:]}])
+    first = train("Other", "TINY", 0, tiny_settings(num_epochs=1)).run
+    run = trained(start_from=str(first.checkpoint_best))
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    shared = {case: [f"{case} of Other"] for case in ids[:5]}
+    assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == shared
+    out = capsys.readouterr().out
+    assert "LEAK: among the images that it was trained on: 5 test images: case_0000 = case_0000 of Other" in out
+    assert "5 test images also in the training data" in out
 
 
 def test_a_few_shot_run_has_seen_its_own_images_alone(

@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders.training import TEST, run_of, tiny_settings
+from builders.raw import build_raw
+from builders.training import TEST, run_of, tiny_plan, tiny_settings, write_arrays
 
 from htunet.data.measurements import read_measurement
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import HtunetError
 from htunet.experiments import measure_adapters
+from htunet.experiments.cross_dataset import same_pictures
 from htunet.experiments.measure_adapters import STRENGTHS, measure_filter, measure_noise
 from htunet.experiments.measure_features import measure_features
+from htunet.files import read_json, write_json
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.network import EncoderNetwork
@@ -24,6 +27,7 @@ from htunet.training.run import train
 
 @pytest.fixture
 def run(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
+    same_pictures.cache_clear()
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
     return train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=2)).run
 
@@ -67,12 +71,37 @@ def test_images_are_the_test_split_and_all_of_other_data_sets_with_the_plan(run:
     assert set(found.arrays["classes"]) == {"benign", "malignant"}
 
 
-def build_training_of_another_data_set() -> DatasetPaths:
-    import shutil
-
-    other = DatasetPaths("Dataset904_Other")
-    shutil.copytree(DatasetPaths("Dataset903_Tiny").preprocessed, other.preprocessed)
+def build_training_of_another_data_set(copied: dict[str, str] | None = None) -> DatasetPaths:
+    """Other images; of the cases in ``copied`` those of the data set that is trained on."""
+    other = build_raw(24, seed=5, name="Dataset904_Other")
+    for case, own in (copied or {}).items():
+        for folder, end in (("imagesTr", "_0000.png"), ("labelsTr", ".png")):
+            source = DatasetPaths("Dataset903_Tiny").raw / folder
+            (other.raw / folder / f"{case}{end}").write_bytes((source / f"{own}{end}").read_bytes())
+    write_arrays(other, tiny_plan())
     return other
+
+
+def test_images_of_other_data_sets_that_the_run_was_trained_on_are_left_out(run: RunPaths) -> None:
+    fold = load_splits(run.dataset.splits_json)[0]
+    kept = [fold["train"][0], fold["val"][0], fold["test"][0]]
+    build_training_of_another_data_set(dict(zip(("case_0001", "case_0002", "case_0003"), kept, strict=True)))
+    measure_features(run)
+    found = read_measurement(run.measurement("features")).arrays
+    others = found["cases"][found["datasets"] != "Tiny"].tolist()
+    assert len(others) == 22
+    assert not {"case_0001", "case_0002"} & {*others}
+    assert "case_0003" in others  # its picture is one of the test split
+
+
+def test_arrays_of_another_plan_are_refused(run: RunPaths) -> None:
+    marker = run.dataset.plan_folder(run.plan) / "preprocessed.json"
+    write_json(marker, read_json(marker) | {"plan_sha256": "other"})
+    for measure in (measure_noise, measure_features):
+        with pytest.raises(
+            HtunetError, match="was made with another input_size, geometry, resize, crop_border, crop_m"
+        ):
+            measure(run)
 
 
 def test_what_is_measured_is_measured_again_for_other_weights_alone(

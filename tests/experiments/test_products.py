@@ -18,7 +18,7 @@ from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.experiments import products
 from htunet.experiments.products import PreparedDataset, Trained, _caption_digests, same_weights
-from htunet.files import file_hash, write_json
+from htunet.files import file_hash, read_json, write_json
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter
 from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
@@ -60,6 +60,15 @@ def test_what_changes_no_result_is_no_other_plan(home: Path) -> None:
 )
 def test_a_run_of_other_weights_is_no_repetition(then: str | None, now: str, same: bool) -> None:
     assert same_weights({"source": then}, now) == same
+
+
+def test_a_run_that_began_with_the_weights_of_another_run_is_refused(home: Path) -> None:
+    product = started(home, NOW)
+    assert isinstance(product.run, RunPaths)
+    before = read_json(product.run.settings_json) | {"start_checkpoint": {"dataset": "Dataset504_DDTI", "fold": 0}}
+    write_json(product.run.settings_json, before)
+    with pytest.raises(HtunetError, match="started with the weights of a run on Dataset504_DDTI, not untrained"):
+        product.check()
 
 
 def test_a_run_of_other_images_or_of_another_split_is_no_repetition(home: Path) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from htunet import api
 from htunet.cli.predict import main
 from htunet.data.image_io import read_labels, write_png
+from htunet.errors import UsageError
 from htunet.inference import phantom_model
 from htunet.inference.phantom_model import WARNING
 from htunet.models import checkpoint
@@ -146,6 +147,11 @@ def test_weights_for_other_sizes_or_without_masks_are_refused(home: Path, images
     drawn_weights("UNet", made / "UNet", side=64)
     with pytest.raises(Exception, match="images of unlike sizes"):
         api.load(made)
+
+
+def test_other_weights_beside_its_own_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"contains all its weights, and mine\.pt would not be used: omit --weights"):
+        api.load("phantom", weights="mine.pt")
 
 
 def test_without_its_weights_it_says_how_to_make_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,3 +187,7 @@ def test_classes_are_calibrated_from_python_where_enough_images_were_validated(
         expected = np.exp(scores) / np.exp(scores).sum()
         assert [*found.classes.values()] == pytest.approx(expected.tolist(), abs=1e-9)
         assert (found.temperature, found.predicted_class) == (temperature, "benign")
+        model.tta = True
+        several = model.predict(images / "dark.png")
+        assert several.temperature is None  # it was fitted on one view of each image
+        assert several.classes == several.network_classes

@@ -16,6 +16,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import json_hash, read_json, write_json
 from htunet.inference import test_set
 from htunet.paths import DatasetPaths, RunPaths, find_runs
+from htunet.reproducibility import training_command
 from htunet.training import record
 from htunet.training.run import train
 from htunet.training.session import Outcome
@@ -115,8 +116,11 @@ def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
     assert "The runs of Tiny Plain are few-shot, of 0.5: choose one with --ratio." in capsys.readouterr().err
     assert predict([*arguments, "-o", str(tmp_path / "b"), "--ratio", "0.5"]) == 0
     assert few.label in capsys.readouterr().out
-    assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny"
-    assert few.training_command == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny --ratio 0.5"
+    assert training_command(replace(few, ratio=None)) == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny"
+    assert (
+        training_command(few)
+        == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny --ratio 0.5 --num-epochs 1 --weights random"
+    )
 
 
 def test_when_no_validation_mask_has_a_label_the_loss_chooses_and_the_run_says_so(tiny: DatasetPaths) -> None:

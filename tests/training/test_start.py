@@ -2,23 +2,37 @@
 
 import logging
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from builders.pretraining import drawn_weights
 from builders.raw import build_raw
+from builders.training import Plain, tiny_plan, tiny_settings
 
 from htunet.data.split_files import save_splits, training_digest
 from htunet.errors import HtunetError, UsageError
+from htunet.inference.export import card_of_run
+from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter, training_of
+from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
-from htunet.training.start import refuse_run_as_weights, refuse_seen_images
+from htunet.reproducibility import training_command
+from htunet.training import record
+from htunet.training.run import train
+from htunet.training.start import load_start, refuse_run_as_weights, refuse_seen_images
 
 IDS = [f"case_{number:04d}" for number in range(6)]
 FOLD = {"train": IDS[:4], "val": IDS[4:5], "test": IDS[5:]}
 OTHER = {"train": IDS[2:], "val": IDS[1:2], "test": IDS[:1]}
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture
@@ -104,6 +118,50 @@ def test_the_run_that_an_adapter_came_from_counts_too(earlier: DatasetPaths, tmp
         refuse_seen_images(path, FOLD, earlier, 0)
         with pytest.raises(HtunetError, match=r"Dataset904_Earlier\) were trained on 2 images that fold1 validates"):
             refuse_seen_images(path, OTHER, earlier, 1)
+
+
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        ({"normalise": False}, r"was trained on images with values 0 to 1, and the plan has them normalised"),
+        (
+            {"labels": {"background": 0, "lesion": 2}},
+            r"learnt labels under other numbers: lesion \(2, now 1",
+        ),
+        (
+            {"classes": {"malignant": 0, "benign": 1}},
+            r"numbers: benign \(1, now 0\), malignant \(0, now 1",
+        ),
+        ({"labels": {"background": 0, "nodule": 1}}, ""),
+    ],
+)
+def test_weights_that_would_mean_something_else_are_refused(
+    tiny: DatasetPaths, tmp_path: Path, then: dict[str, object], message: str
+) -> None:
+    run = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1)).run
+    tensors, about = checkpoint.load(run.checkpoint_best)
+    about["settings"]["plan_content"] |= then
+    path = tmp_path / "start.safetensors"
+    checkpoint.save(path, tensors, {key: value for key, value in about.items() if key != "format"})
+    with pytest.raises(HtunetError, match=message) if message else nullcontext():
+        train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2, start_from=str(path)))
+
+
+def test_an_adapter_with_other_settings_is_refused_as_a_start(tmp_path: Path) -> None:
+    path, random = tmp_path / "a.safetensors", WeightsRecord(source="random")
+    settings = {"plan_content": {"normalise": True, "adapter": {"alpha": 64}}}
+    checkpoint.save(path, {"model.weight": torch.zeros(1)}, {"method": "CLIP_LoRA", "settings": settings})
+    with pytest.raises(HtunetError, match=r"was trained with {'alpha': 64}, and the plan has the defaults"):
+        load_start(Plain(2), random, path, "CLIP_LoRA", tiny_plan(normalise=True))
+
+
+def test_the_licence_of_the_starting_weights_goes_with_what_is_trained_from_them(tiny: DatasetPaths) -> None:
+    first = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1)).run
+    second = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2, start_from=str(first.checkpoint_best))).run
+    own = checkpoint.read_about(first.checkpoint_best)["licence"]
+    assert checkpoint.read_about(second.checkpoint_best)["licence"] == f"{own}; began with a checkpoint {own}"
+    assert card_of_run(second, TrainedModel.of_run(second)).licences["weights"].endswith(f"checkpoint {own}")
+    assert training_command(second).endswith(f"--start-from {first.checkpoint_best}")
 
 
 def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,7 @@ from htunet.models.build import build_network
 from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.plans import check_plan, plan_from, save_plans
+from htunet.reproducibility import training_command
 from htunet.training import record, session
 from htunet.training.loader import Batch
 from htunet.training.run import Outcome, train
@@ -467,7 +468,7 @@ def test_published_defects_put_lora_as_it_started_into_the_checkpoint_and_mark_t
     assert marked.plan == "tiny+as-published-defects"
     assert set(find_runs(tiny)) == set(runs)
     assert "plan tiny+as-published-defects" in marked.label
-    assert marked.training_command.endswith("--plan tiny --as-published-defects")
+    assert training_command(marked).endswith("--plan tiny --as-published-defects")
     assert read_json(marked.settings_json)["plan_content"]["as_published_defects"] is True
     with tiny_in_place_of_clip():
         card = card_of_run(marked, TrainedModel.of_run(marked))

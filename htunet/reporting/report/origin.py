@@ -1,19 +1,18 @@
 """Where the results of the page come from: plans and their reasons, data sets, weights, versions, commands."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from htunet.data.preprocessed import planning_warnings
 from htunet.data.split_files import split_text
 from htunet.errors import HtunetError, counted
-from htunet.evaluation.configurations import plan_differences
+from htunet.evaluation.configurations import plan_differences, start_text
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
-from htunet.reproducibility import recorded_commands
+from htunet.reproducibility import recorded_commands, training_command
 from htunet.schemas import CHOICE
 
 NOT_DECISIONS = ("name", "dataset", "because", "accumulation", "workers")
@@ -130,17 +129,19 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
     for own in study.runs.values():
         about = own.get("weights") or {}
         backbone = str(own["method"]).partition("_")[0]
-        key = (backbone, *(str(about.get(name) or "") for name in ("source", "file", "sha256")))
+        key = (backbone, *(str(about.get(name) or "") for name in ("source", "file", "sha256")), start_text(own))
         methods.setdefault(key, {})[own["method"]] = None
     found = []
-    for (backbone, source, file, sha256), names in methods.items():
+    for (backbone, source, file, sha256, start), names in methods.items():
         terms = study.terms.get(backbone) if source != PHANTOM else None
+        unpublished = f"that of {start}" if start else OWN_LICENCES.get(source, "not known")
         rows = {
-            "Weights": SOURCES.get(source, source),
+            "Weights": f"those of {start}" if start and source == "none" else SOURCES.get(source, source),
+            "Trained further": f"from the trained part of {start}" if start and source != "none" else "",
             "File": file,
             "SHA-256": sha256,
             "Methods": ", ".join(names),
-            "Licence": terms.licence if terms else OWN_LICENCES.get(source, "not known"),
+            "Licence": terms.licence if terms else unpublished,
             "Please cite": terms.citation if terms else "",
         }
         found.append(DatasetFacts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text)))
@@ -198,18 +199,8 @@ def collect_commands(study: Study) -> list[str]:
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
         commands.append(f"htunet_plan_and_preprocess -d {dataset.unique_name} --plan {' '.join(plans)}{split}")
     for run, settings in runs.items():
-        # as the run was started: everything that is not the default
-        planned = (settings.get("plan_content") or {}).get("num_epochs")
-        epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
-        options = {
-            "--num-epochs": epochs if epochs != planned else None,
-            "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
-            "--precision": settings.get("precision"),
-        }
-        given = (
-            f"{name} {value}" for name, value in options.items() if value and f"{name} " not in run.training_command
-        )
-        commands.append(" ".join([run.training_command, *given]))
+        precision = f" --precision {settings['precision']}" if settings.get("precision") else ""
+        commands.append(training_command(run, settings) + precision)
     across = [f"htunet_evaluate {run.dataset.unique_name} {run.method} --trained-on {run.source.dataset.unique_name}"
               for run in runs if run.trained_on]  # fmt: skip
     predicting = [command for dataset in sources for command in _predicting(dataset)]

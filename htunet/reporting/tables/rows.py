@@ -10,7 +10,7 @@ from typing import Any
 
 from htunet.errors import counted
 from htunet.evaluation.case_table import ARM, adapter_of, arm_key, positive_of, run_columns
-from htunet.evaluation.configurations import edited_text, of_any_dataset, unlike_configurations
+from htunet.evaluation.configurations import edited_text, of_any_dataset, start_text, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.study import Entries
@@ -287,6 +287,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         RANDOM: source == "random",
         SIMULATION: source == "phantom",
         f"weights of {weights.get('file')}": source == "file",
+        f"started from {(start := start_text(first))}": bool(start),
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],

@@ -21,6 +21,7 @@ from htunet.reporting.tables.paper_layouts import TABLES, chosen
 from htunet.reporting.tables.paper_tables import fill
 from htunet.reporting.tables.rows import table_rows
 from htunet.reporting.tables.write import Table
+from htunet.reproducibility import training_command
 
 TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
 
@@ -294,6 +295,34 @@ def test_a_run_from_weights_of_our_own_has_their_licence_and_names_them_once() -
     assert "htunet_train BUSI UNet fold0 --seed 1 --weights phantom --precision fp32" in report.commands
     (weights,) = report.weights
     assert dict(weights.rows)["Licence"] == "Apache-2.0: weights of htunet's own"
+
+
+def test_what_a_run_began_with_is_said_with_its_weights_and_in_the_command() -> None:
+    start = {"dataset": "Dataset504_DDTI", "fold": 0, "num_epochs": 200}
+    settings = {"start_checkpoint": start, "start_argument": "runs/best one.safetensors"}
+    report = report_of(masks("UNet", [0.5], settings=settings, weights={"source": "none"}))
+    assert "htunet_train BUSI UNet fold0 --seed 1 --start-from 'runs/best one.safetensors'" in report.commands
+    rows = dict(report.weights[0].rows)
+    assert rows["Weights"] == "those of a run on DDTI (fold 0, 200 epochs)"
+    assert rows["Licence"] == "that of a run on DDTI (fold 0, 200 epochs)"
+    report = report_of(masks("CLIP_HT", [0.5], settings={"start_checkpoint": start}, weights={"source": "pretrained"}))
+    assert (
+        "htunet_train BUSI CLIP_HT fold0 --seed 1 --start-from CHECKPOINT-OF-Dataset504_DDTI-fold0" in report.commands
+    )
+    rows = dict(report.weights[0].rows)
+    assert rows["Weights"] == "pre-trained, as published"
+    assert rows["Trained further"] == "from the trained part of a run on DDTI (fold 0, 200 epochs)"
+
+
+def test_an_adapter_of_another_run_is_named_by_its_path() -> None:
+    run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", "CLIP_HT", 0, 1, adapter="3f2a1b4c")
+    record = {"datasets": ["Dataset504_DDTI"], "run": {"dataset": "Dataset504_DDTI"}}
+    for settings, named in (
+        ({"adapter": record, "adapter_argument": "ddti.safetensors"}, "ddti.safetensors"),
+        ({"adapter": record}, "CHECKPOINT"),
+        ({"adapter": {"datasets": ["Dataset510_MedPix"]}}, "finetuned"),
+    ):
+        assert training_command(run, settings) == f"htunet_train BUSI CLIP_HT fold0 --seed 1 --adapter {named}"
 
 
 def test_own_data_is_repeated_as_it_was_typed() -> None:

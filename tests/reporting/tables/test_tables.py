@@ -108,6 +108,12 @@ def test_only_what_the_paper_fine_tunes_is_said_to_lack_it() -> None:
     assert not any("adapter" in mark for mark in only(content(settings=everything)).marks)
 
 
+def test_what_a_run_began_with_is_a_mark() -> None:
+    settings = {"start_checkpoint": {"dataset": "Dataset504_DDTI", "fold": 0, "num_epochs": 200}}
+    assert "started from a run on DDTI (fold 0, 200 epochs)" in only(content(settings=settings)).marks
+    assert not any("started from" in mark for mark in only(content(settings={})).marks)
+
+
 def test_marks_say_what_differs_from_the_paper() -> None:
     row = only(content(weights={"source": "random"}, plan="adaptive", num_epochs=20, epochs=12, policy="exclude"))
     assert row.marks == (
