@@ -41,8 +41,8 @@ def _retrieval(options: argparse.Namespace) -> None:
     print(f"{dataset.short_name} {options.method}, {counts}; all equal captions count as correct")
     print(f"  image to text: {_line(found.image_to_text)}")
     print(f"  text to image: {_line(found.text_to_image)}")
-    if found.long_texts:
-        print(f"  {found.long_texts}")
+    for note in filter(None, (found.long_texts, found.pairs_note)):
+        print(f"  {note}")
     print(f"Written: {found.folder / 'summary.json'}")
 
 

@@ -67,8 +67,8 @@ def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
     """
     sets = own_prompts()
     if chosen is None:
-        if found := [prompts for prompts, datasets in sets.values() if dataset in datasets]:
-            return found[0]
+        if usual := usual_prompts(dataset):
+            return sets[usual][0]
         raise UsageError(
             f"There are no prompts for {dataset}. Choose a set with --prompts ({', '.join(sets)}), or give a file of "
             "your own: documentation/how_to/zero_shot.md shows one."
@@ -84,6 +84,16 @@ def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
     content = _read(path)
     sources = {str(key): str(value) for key, value in checked_object(content.get("sources", {}), str(path)).items()}
     return PromptSet(name=chosen, classes=_classes(content.get("classes"), str(path)), sources=sources)
+
+
+def usual_prompts(dataset: str) -> str:
+    """The name of our set for a data set's short name; empty where there is none."""
+    return next((name for name, (_, datasets) in own_prompts().items() if dataset in datasets), "")
+
+
+def unusual_prompts(dataset: str, name: str) -> str:
+    """The name of prompts, without a folder, where they are not our set for the data set; else empty."""
+    return "" if name == usual_prompts(dataset) else Path(name).name
 
 
 @cache

@@ -13,7 +13,7 @@ from htunet.evaluation import class_summary
 from htunet.evaluation.predicted_run import references_digest, split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
-from htunet.paths import RunPaths
+from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.arrays import images_changed, raw_sha256
 from htunet.schemas import SUMMARY
 
@@ -95,6 +95,20 @@ def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
         return own["references_sha256"] != references_digest(run) or images_changed(run, test_cases(run))
     except HtunetError:  # reported by the code that needs the data set
         return False
+
+
+def earlier_zero_shot(content: Mapping[str, Any], written: Path) -> str:
+    """Of what earlier files a zero-shot classification is, from its summary and the file of it; empty: of these."""
+    now = raw_sha256(DatasetPaths(content["dataset"]))
+    if now and content.get("raw_sha256") not in (None, now):
+        return "of earlier images or masks"
+    about = content.get("adapter") or {}
+    if "run" in about or None in (about.get("datasets"), about.get("seed")):  # no fine-tuning
+        return ""
+    plan = "paper" if (about.get("plan_content") or {}).get("normalise", True) else "public"
+    shuffled, names = bool(about.get("shuffled_captions")), tuple(about["datasets"])
+    path = FinetuningPaths(names, content["method"], about["seed"], shuffled, plan).checkpoint_best
+    return "of an earlier fine-tuning" if path.exists() and _time(path) > _time(written) else ""
 
 
 def _predictions(run: RunPaths, tested: Sequence[str]) -> list[Path]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from htunet.data.caption_splits import images_digest, pairs_digest, settle_caption_split
 from htunet.data.captions import read_captions
+from htunet.data.zero_shot_prompts import usual_prompts
 from htunet.errors import HtunetError, counted
-from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
+from htunet.evaluation.freshness import earlier_zero_shot, is_evaluated, needs_prediction, trained_on_other_images
 from htunet.evaluation.metrics import PENALISE
 from htunet.files import file_hash, read_object
 from htunet.models.build import PUBLIC_PLAN, parse_method
@@ -207,18 +208,20 @@ class ZeroShotClassified(Product):
     plan: str
     weights: str
     adapter: Path | None
-    """The checkpoint that it used; a newer one needs a new classification."""
+    """The checkpoint that it used; another adapter needs a new classification."""
 
     def done(self) -> bool:
-        """Whether there is a result with this plan, these weights, the present images, and no newer adapter."""
+        """Whether there is a result with this plan, our prompts, these weights, the present images and this adapter."""
         path = self.folder / "summary.json"
         if not path.exists():
             return False
         content = read_object(path, ZERO_SHOT)
         if content.get("plan") != self.plan or not same_weights(content.get("weights") or {}, self.weights):
             return False
-        if content.get("raw_sha256") not in (None, raw_sha256(DatasetPaths(str(content["dataset"])))):
+        usual = usual_prompts(DatasetPaths(str(content["dataset"])).short_name)
+        if content.get("prompts", usual) != usual or earlier_zero_shot(content, path):
             return False
         if self.adapter is None:
             return True
-        return self.adapter.exists() and self.adapter.stat().st_mtime_ns <= path.stat().st_mtime_ns
+        then = (content.get("adapter") or {}).get("sha256")
+        return self.adapter.exists() and then == _adapter_digest(self.adapter, self.adapter.stat().st_mtime_ns)

@@ -4,28 +4,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.data.caption_splits import settle_caption_split
+from htunet.data.caption_splits import pairs_digest, settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.class_probabilities import class_order, write_class_probabilities
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import load_splits, paper_fold
-from htunet.data.zero_shot_prompts import find_prompts
+from htunet.data.zero_shot_prompts import find_prompts, unusual_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.retrieval import Retrieval, retrieval
 from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
-from htunet.inference.text_side import Choice, find_start, load_text_side
+from htunet.inference.text_side import Choice, find_start, load_text_side, towers_name
 from htunet.models.embeddings import long_texts_note
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays, raw_sha256
 from htunet.planning.plans import load_plan
+from htunet.planning.rules import BASE_SIDE
 from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
 from htunet.reporting.tables.prompt_table import markdown, prompt_columns, prompt_rows
 from htunet.reproducibility import provenance
 
 ALL, TEST, VAL = "all", "test", "val"
+OTHER_PAIRS = (
+    "The adapter was fine-tuned with other captions of this data set, or with another split of them: it may have been "
+    "trained on some of these pairs. Fine-tune it again for a result on pairs that it has not seen."
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,9 @@ def classify_by_prompts(
     about["images_without_class"] = len(all_rows) - len(rows)
     about["raw_sha256"] = raw_sha256(dataset)
     about["long_texts"] = long_texts_note(encoders.network, sentences)
-    folder = dataset.text_side("zero_shot", encoders.name(plan.name), split)
+    other = Path(unusual_prompts(dataset.short_name, chosen.name)).stem
+    towers = towers_name(choice.method, start.label if start else "", choice.weights, plan.name, prompts=other)
+    folder = dataset.text_side("zero_shot", towers, split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
     write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
@@ -112,20 +119,26 @@ class Retrieved:
     folder: Path
     long_texts: str
     """A note where texts fill all that the text encoder reads; else empty."""
+    pairs_note: str
+    """A note where the adapter may have been trained on the pairs; else empty."""
 
 
-def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = 224) -> Retrieved:
+def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = BASE_SIDE) -> Retrieved:
     """Let the images of a caption data set find their texts among all of the split, and the other way round.
 
-    ``split`` is ``val``, the pairs that fine-tuning does not train on, or ``all``. Raises as ``load_text_side``, and
-    HtunetError for a data set without captions.
+    ``split`` is ``val``, the pairs that fine-tuning does not train on (else the result has a note), or ``all``. Raises
+    as ``load_text_side``, and HtunetError for a data set without captions.
     """
     if split not in (VAL, ALL):
         raise UsageError(f"--split is {VAL} or {ALL}, got {split!r}.")
     captions = read_captions(dataset)
     start, size = find_start(choice), (input_size, input_size)
-    val = set(settle_caption_split(captions).val)
+    settled = settle_caption_split(captions)
+    val = set(settled.val)
     rows = [row for row, pair in enumerate(captions.pairs) if split == ALL or pair.id in val]
+    then = start.pairs_sha256.get(dataset.name) if start else None
+    unlike = then is not None and then != pairs_digest(captions, settled)
+    note = OTHER_PAIRS if unlike and split == VAL else ""
     texts = [captions.pairs[row].caption for row in rows]
     encoders = load_text_side(choice, start, size)
     prepared = prepare_captions(captions, size)
@@ -134,11 +147,14 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    folder = dataset.text_side("retrieval", encoders.name(), split)
+    other = str(input_size) if input_size != BASE_SIDE else ""
+    towers = towers_name(choice.method, start.label if start else "", choice.weights, input_size=other)
+    folder = dataset.text_side("retrieval", towers, split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
+    about |= {"input_size": list(size), "pairs_note": note}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
     about["long_texts"] = long_texts_note(encoders.network, texts)
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
     return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder,
-                     long_texts=about["long_texts"])  # fmt: skip
+                     long_texts=about["long_texts"], pairs_note=note)  # fmt: skip

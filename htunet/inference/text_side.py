@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from htunet.models.embeddings import embed_images, embed_texts
 from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
 from htunet.models.precision import find_device
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights.load import RANDOM, WeightsRecord
-from htunet.paths import ADAPTER
+from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
+from htunet.paths import ADAPTER, PHANTOM
 from htunet.planning.plans import Plan
 
 Embeddings = NDArray[np.float32]
@@ -49,10 +50,6 @@ class TextSide:
         """What similarities in [-1, 1] are multiplied by before a softmax, as the towers were trained."""
         return float(self.network.logit_scale)
 
-    def name(self, plan: str = PAPER_PLAN) -> str:
-        """For a folder, see ``towers_name``."""
-        return towers_name(self.method, self.start.label if self.start else "", self.weights.source, plan)
-
     @property
     def record(self) -> dict[str, Any]:
         """What results say of the towers."""
@@ -67,10 +64,16 @@ class TextSide:
         return embed_texts(self.network, texts)
 
 
-def towers_name(method: str, adapter: str, weights: str, plan: str = PAPER_PLAN) -> str:
-    """The method, where its adapter started (empty: it has none), random frozen weights, and another plan of images."""
-    more = {f"{ADAPTER}{adapter}": adapter, RANDOM: weights == RANDOM, f"plan_{plan}": plan != PAPER_PLAN}
-    return "__".join([method, *(text for text, named in more.items() if named)])
+def towers_name(method: str, adapter: str, weights: str, plan: str = PAPER_PLAN, **more: str) -> str:
+    """For a folder: the method, and what is not as usual.
+
+    That is where its adapter started (empty: it has none), other frozen ``weights`` than the published ones, as a user
+    names them, another plan of images, and ``more`` by name, where it is not empty.
+    """
+    own = "" if weights in (RANDOM, PRETRAINED, PHANTOM) else Path(weights).stem
+    parts = {f"{ADAPTER}{adapter}": adapter, RANDOM: weights == RANDOM, f"weights_{own}": own}
+    parts |= {f"plan_{plan}": plan != PAPER_PLAN, **{f"{name}_{value}": value for name, value in more.items()}}
+    return "__".join([method, *(text for text, named in parts.items() if named)])
 
 
 def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | None:

@@ -37,6 +37,8 @@ class StartingAdapter:
     """Whether it was trained on images in the mean and deviation of the pre-training."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The adapter's settings that it was trained with."""
+    pairs_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Of the captions and their split, by the full names of the data sets that it was fine-tuned on."""
 
     def check(self, method: str, *, normalise: bool, settings: Mapping[str, Any]) -> None:
         """Raise HtunetError where ``method`` would see other values, or scale its matrices otherwise, than before."""
@@ -167,7 +169,12 @@ def described_adapter(path: Path, seed: int) -> StartingAdapter:
         )
         label = run.label_for(seed)
     return StartingAdapter(
-        path=path, label=label, record=record, normalise=normalise, settings=plan.get("adapter") or {}
+        path=path,
+        label=label,
+        record=record,
+        normalise=normalise,
+        settings=plan.get("adapter") or {},
+        pairs_sha256=settings.get("pairs_sha256") or {},
     )
 
 

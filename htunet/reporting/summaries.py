@@ -6,7 +6,7 @@ from typing import Any
 from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.case_table import EARLIER
 from htunet.evaluation.configurations import mark_splits
-from htunet.evaluation.freshness import are_of_earlier_files, is_of_earlier_training
+from htunet.evaluation.freshness import are_of_earlier_files, earlier_zero_shot, is_of_earlier_training
 from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_runs, root
@@ -63,6 +63,10 @@ def zero_shot_contents(tell: Callable[[str], None]) -> list[Content]:
         except HtunetError as error:
             tell(f"Not in the tables: {error}")
             continue
-        if "zero_shot" in content:
-            found.append(content)
+        if "zero_shot" not in content:
+            continue
+        if earlier := earlier_zero_shot(content, path):
+            content[EARLIER] = earlier
+            tell(f"Zero-shot results {earlier}: {path.parent}. Classify again with htunet_zero_shot.")
+        found.append(content)
     return found

@@ -12,10 +12,13 @@ from PIL import Image
 
 from htunet.cli.retrieval import main as retrieval
 from htunet.cli.zero_shot import main as zero_shot
+from htunet.data.captions import read_captions
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.split_files import load_splits, save_splits
+from htunet.data.zero_shot_prompts import unusual_prompts
 from htunet.files import read_csv, read_json, write_csv, write_json
 from htunet.inference import text_side
+from htunet.inference.text_side import towers_name
 from htunet.paths import DatasetPaths
 from htunet.training import record
 from htunet.training.finetuning import finetune
@@ -23,6 +26,7 @@ from htunet.training.finetuning import finetune
 RANDOM = ("--weights", "random", "--device", "cpu")
 TINY = ("Tiny", "CLIP", "--plan", "tiny", *RANDOM)
 BREAST = ("--prompts", "breast")
+TOWERS = "CLIP__random__plan_tiny__prompts_breast"
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +52,7 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
     dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert zero_shot([*TINY, *BREAST]) == 0
-    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
+    folder = dataset.results / "zero_shot" / TOWERS / "all"
     output = capsys.readouterr().out
     assert "random weights: the results test the program" in output
     assert str(folder / "prompts.md") in output
@@ -71,7 +75,7 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
 
 def test_the_test_split_is_that_of_fold_0(dataset: DatasetPaths) -> None:
     assert zero_shot([*TINY, *BREAST, "--split", "test"]) == 0
-    rows = read_csv(dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "test" / "classes.csv", ["case"])
+    rows = read_csv(dataset.results / "zero_shot" / TOWERS / "test" / "classes.csv", ["case"])
     assert [row["case"] for row in rows] == load_splits(dataset.splits_json)[0]["test"]
 
 
@@ -81,7 +85,7 @@ def test_images_without_a_class_are_left_out_and_said(
     change_classes(dataset, {"case_0003": "", "case_0008": ""})
     assert zero_shot([*TINY, *BREAST]) == 0
     assert "excluded, without a class: 2 images" in capsys.readouterr().out
-    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
+    folder = dataset.results / "zero_shot" / TOWERS / "all"
     summary = read_json(folder / "summary.json")
     assert (summary["images_without_class"], summary["zero_shot"]["n_cases"]) == (2, 22)
     assert "case_0003" not in (folder / "classes.csv").read_text(encoding="utf-8")
@@ -97,7 +101,7 @@ def test_recall_is_that_of_the_positive_class_and_long_sentences_are_said(
     write_json(tmp_path / "two.json", {"format": 1, "classes": sentences})
     assert zero_shot([*TINY, "--prompts", str(tmp_path / "two.json")]) == 0
     assert "1 of 2 texts fill the 16 tokens" in capsys.readouterr().out
-    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
+    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", "two") / "all"
     found = read_json(folder / "summary.json")["zero_shot"]
     rows = [row for row in read_csv(folder / "classes.csv", ["class", "predicted"]) if row["class"] == "malignant"]
     assert found["positive"] == "malignant"
@@ -109,7 +113,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
     sentences = {"benign": ["smooth"], "malignant": ["rough"], "normal": ["nothing"]}
     write_json(tmp_path / "three.json", {"format": 1, "classes": sentences})
     assert zero_shot([*TINY, "--prompts", str(tmp_path / "three.json")]) == 0
-    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
+    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", "three") / "all"
     assert [entry["auc"] is None for entry in read_json(folder / "summary.json")["zero_shot"]["prompts"]] == [
         *(False, False, True)
     ]
@@ -166,10 +170,17 @@ def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
     finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1))
     assert zero_shot(command) == 0
     assert "adapter fine-tuned on Dataset907_Words (seed 1)" in capsys.readouterr().out
-    towers = "CLIP_HT__adapter_Words__random__plan_tiny"
+    towers = "CLIP_HT__adapter_Words__random__plan_tiny__prompts_breast"
     summary = read_json(dataset.results / "zero_shot" / towers / "all" / "summary.json")
     assert summary["adapter"]["datasets"] == ["Dataset907_Words"]
     assert len(summary["adapter"]["sha256"]) == 64
+
+
+def test_own_weights_and_prompts_never_replace_the_results_of_the_usual_ones() -> None:
+    assert towers_name("CLIP", "", "pretrained", prompts="") == "CLIP"
+    assert towers_name("CLIP", "", "weights/my.pt", prompts="mine") == "CLIP__weights_my__prompts_mine"
+    assert unusual_prompts("BUSI", "breast") == ""
+    assert [unusual_prompts("BUSI", name) for name in ("thyroid", "my/own.json")] == ["thyroid", "own.json"]
 
 
 def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,13 +191,31 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
     assert retrieval([*command, "--split", "all"]) == 0
     output = capsys.readouterr().out
     assert "40 pairs (all), 37 different captions; all equal captions count as correct" in output
-    summary = read_json(paths.results / "retrieval" / "CLIP__random" / "all" / "summary.json")
+    summary = read_json(paths.results / "retrieval" / "CLIP__random__input_size_32" / "all" / "summary.json")
+    assert summary["input_size"] == [32, 32]
     for direction in ("image_to_text", "text_to_image"):
         found = summary[direction]
         assert list(found["recall"]) == list(found["chance"]) == ["1", "5", "10"]
         assert found["recall"]["1"] <= found["recall"]["5"] <= found["recall"]["10"]
         # 4 pairs have the caption of the first: their chance is 4 / 40, that of the 36 others 1 / 40
         assert found["chance"]["1"] == pytest.approx((4 * 4 / 40 + 36 / 40) / 40)
+
+
+def test_retrieval_says_that_an_adapter_learnt_from_another_split_of_the_pairs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = build_captions()
+    finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1))
+    command = ["CLIP_HT", "-d", "Words", "--input-size", "32", *RANDOM]
+    assert retrieval(command) == 0
+    assert "may have been trained" not in capsys.readouterr().out
+    text = paths.captions_jsonl.read_text(encoding="utf-8")
+    first = read_captions(paths).pairs[0].caption
+    paths.captions_jsonl.write_text(text.replace(first, "A cyst with a thin and even wall."), encoding="utf-8")
+    assert retrieval(command) == 0
+    assert "it may have been trained on some of these pairs" in capsys.readouterr().out
+    folder = paths.results / "retrieval" / "CLIP_HT__adapter_Words__random__input_size_32" / "val"
+    assert "another split" in read_json(folder / "summary.json")["pairs_note"]
 
 
 @pytest.mark.parametrize(

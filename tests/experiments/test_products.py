@@ -1,5 +1,6 @@
 """A finished run counts only where its plan is what the plan of that name is now."""
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
+from htunet.evaluation import freshness
 from htunet.experiments import products
 from htunet.experiments.products import PreparedDataset, Trained, _caption_digests, same_weights
 from htunet.files import file_hash, read_json, write_json
@@ -25,6 +27,7 @@ from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.plans import Plan, save_plans
 from htunet.preprocessing.prepare import PrepareRequest, prepare
+from htunet.reporting.summaries import zero_shot_contents
 
 NOW = tiny_plan()
 
@@ -153,6 +156,42 @@ def test_a_fine_tuning_on_other_images_under_the_same_names_is_refused(home: Pat
     Trained(run, None, "pretrained").check()
 
 
+def fine_tune(start: FinetuningPaths, value: float) -> None:
+    about = {"datasets": list(start.datasets), "seed": 1}
+    tensors = {"model.adapters.0.weight": torch.full((2,), value)}
+    checkpoint.save(start.checkpoint_best, tensors, {"method": "CLIP_HT", "settings": about})
+    write_json(start.finished_json, {})
+
+
+def test_a_zero_shot_classification_is_done_with_our_prompts_this_adapter_and_these_images(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1)
+    fine_tune(start, 1.0)
+    folder = DatasetPaths("Dataset503_BUSI").text_side("zero_shot", "CLIP_HT__adapter_Words", "all")
+    product = products.ZeroShotClassified(folder, "paper", "pretrained", start.checkpoint_best)
+    content = {"dataset": "Dataset503_BUSI", "method": "CLIP_HT", "plan": "paper", "part": "all", "seed": 1,
+               "prompts": "breast", "weights": {"source": "pretrained"}, "raw_sha256": "of now",
+               "adapter": find_adapter(str(start.checkpoint_best), "CLIP_HT", seed=1, weights="pretrained").record,
+               "zero_shot": {"n_cases": 20}}  # fmt: skip
+
+    def marks() -> list[str]:
+        return [found.get("earlier", "") for found in zero_shot_contents(lambda _: None)]
+
+    monkeypatch.setattr(freshness, "raw_sha256", lambda _: "of now")
+    write_json(folder / "summary.json", content)
+    assert (product.done(), marks()) == (True, [""])
+    write_json(folder / "summary.json", content | {"prompts": "mine.json"})
+    assert not product.done()
+    write_json(folder / "summary.json", content | {"raw_sha256": "of before"})
+    assert (product.done(), marks()) == (False, ["of earlier images or masks"])
+    write_json(folder / "summary.json", content)
+    fine_tune(start, 2.0)
+    assert (product.done(), marks()) == (False, ["of an earlier fine-tuning"])
+    os.utime(start.checkpoint_best, (1, 1))  # another adapter, however old its file is
+    assert not product.done()
+
+
 def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,13 +199,7 @@ def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
     monkeypatch.setattr(products, "is_evaluated", lambda *_: True)
     start, run = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1), started(home, NOW).run
 
-    def fine_tune(value: float) -> None:
-        about = {"datasets": list(start.datasets), "seed": 1}
-        tensors = {"model.adapters.0.weight": torch.full((2,), value)}
-        checkpoint.save(start.checkpoint_best, tensors, {"method": "CLIP_HT", "settings": about})
-        write_json(start.finished_json, {})
-
-    fine_tune(1.0)
+    fine_tune(start, 1.0)
     product = Trained(run, None, "pretrained", start=start)
     record = find_adapter(str(start.checkpoint_best), "CLIP_HT", seed=1, weights="random").record
     settings = {"num_epochs": 4, "weights": {"source": "none"}, "plan_content": asdict(NOW)}
@@ -177,7 +210,7 @@ def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
     assert products.Tested(run, product).done()
     start.finished_json.unlink()  # it is being trained again: who knows what it will be
     assert not product.done()
-    fine_tune(2.0)
+    fine_tune(start, 2.0)
     assert not product.done()
     assert not products.Tested(run, product).done()  # and so in no table
     with pytest.raises(HtunetError, match=r"started with an adapter that has been fine-tuned again since.*remove the"):

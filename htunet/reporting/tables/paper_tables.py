@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from htunet.evaluation.case_table import adapter_of
+from htunet.data.zero_shot_prompts import unusual_prompts, usual_prompts
+from htunet.evaluation.case_table import EARLIER, adapter_of
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.statistics import few_cases
 from htunet.evaluation.study import entries
@@ -23,6 +24,7 @@ from htunet.reporting.tables.rows import (
     mean_over_datasets,
     percent,
     table_rows,
+    weights_marks,
 )
 
 AVERAGE = "Average"
@@ -101,12 +103,15 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
     part, theirs = content["part"], paper.classification_figures(short, content["method"], paper.ZERO_SHOT)
     sizes = {"total": n_cases + content.get("images_without_class", 0)}
     other = paper.other_images(short, sizes) if part == "all" else f"{part} images"  # the paper asks about all
+    other_prompts = unusual_prompts(short, content.get("prompts") or usual_prompts(short))
     marks = {
-        RANDOM: content["weights"]["source"] == "random",
+        **weights_marks(content["weights"]),
         other: other not in ("", paper.OTHER),
         paper.footnote(content["method"], paper.ZERO_SHOT): bool(theirs) and not other,
         **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
         f"plan {content['plan']}": content["plan"] != paper.PLAN,
+        f"prompts {other_prompts}": other_prompts != "",
+        content.get(EARLIER, ""): True,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
         (few := few_cases(n_cases, {})): True,
     }

@@ -273,8 +273,6 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     plan = run_columns(first)["plan"]
     if "weights" not in first:
         return [BASELINE, *[f"plan {plan}"] * (plan != paper.PLAN), *ending]
-    weights = first["weights"] or {}
-    source = weights.get("source")
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
     seeds, own_data = {own["seed"] for own in members}, other_images == paper.OTHER
@@ -284,9 +282,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **_across_marks(first),
         f"task {first.get('task')}": "+" in str(first.get("task")),
         other_images: bool(other_images) and not own_data,
-        RANDOM: source == "random",
-        SIMULATION: source == "phantom",
-        f"weights of {weights.get('file')}": source == "file",
+        **weights_marks(first["weights"] or {}),
         f"started from {(start := start_text(first))}": bool(start),
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
@@ -302,6 +298,12 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
             f"{len(seeds)} of the paper's {paper.SEEDS} seeds": len(seeds) < paper.SEEDS,
         }
     return [mark for mark, applies in candidates.items() if applies] + ending
+
+
+def weights_marks(weights: Mapping[str, Any]) -> dict[str, bool]:
+    """Where frozen weights, as a summary records them, are not the published ones."""
+    source, own = weights.get("source"), f"weights of {weights.get('file')}"
+    return {RANDOM: source == "random", SIMULATION: source == "phantom", own: source == "file"}
 
 
 def adapter_marks(method: str, learnt: str, *, own_data: bool = False) -> dict[str, bool]:

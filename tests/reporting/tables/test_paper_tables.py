@@ -151,6 +151,11 @@ def test_a_classification_by_sentences_fills_its_rows() -> None:
     assert found.commands == ()
     few = zero_shot_row(content | {"zero_shot": content["zero_shot"] | {"n_cases": 9}})
     assert (few.few, few.marks[-1]) == ("few test cases: 9", "few test cases: 9")
+    own = {"weights": {"source": "file", "file": "my.pt"}, "prompts": "my/own.json", "earlier": "of earlier images"}
+    assert zero_shot_row(content | own).marks == ("weights of my.pt", "prompts own.json", "of earlier images")
+    assert zero_shot_row(content | {"prompts": "thyroid"}).marks == ("random weights", "prompts thyroid")
+    of_paper = {"weights": {"source": "pretrained"}, "prompts": "breast"}
+    assert zero_shot_row(content | of_paper).marks == ()
 
 
 def test_cells_look_alike_in_every_format() -> None:
