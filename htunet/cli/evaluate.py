@@ -173,9 +173,8 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
 
 def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     """The finished runs of --trained-on with the data set as what they are tested on."""
-    from htunet.experiments.cross_dataset import check_before, run_on, same_pictures
+    from htunet.experiments.cross_dataset import check_before, run_on
 
-    same_pictures.cache_clear()  # compared once for all runs of a call
     if not options.dataset:
         raise UsageError("--trained-on needs the data set to test on: htunet_evaluate LN-EXT --trained-on LN-INT.")
     tested = find_dataset(options.dataset)

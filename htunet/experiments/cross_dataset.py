@@ -16,6 +16,7 @@ from htunet.files import read_object
 from htunet.inference.across import cases_of, check_fits, predict_across
 from htunet.models.finetuned import trainings_before
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.planning.arrays import raw_sha256
 from htunet.schemas import SETTINGS
 
 log = logging.getLogger(__name__)
@@ -83,16 +84,21 @@ def images_seen(run: RunPaths, tested: DatasetPaths, ids: Sequence[str]) -> dict
     found: dict[str, list[str]] = {}
     for dataset, seen_ids in seen.items():
         name = "" if dataset == run.dataset else f" of {dataset.short_name}"
-        for case, own in same_pictures(dataset, seen_ids, tested, tuple(ids)).items():
+        state = (raw_sha256(dataset), raw_sha256(tested))
+        for case, own in _same_pictures(dataset, seen_ids, tested, tuple(ids), state).items():
             found.setdefault(case, []).extend(f"{one}{name}" for one in own)
     return dict(sorted(found.items()))
 
 
 @cache
-def same_pictures(
-    seen: DatasetPaths, seen_ids: tuple[str, ...], tested: DatasetPaths, tested_ids: tuple[str, ...]
+def _same_pictures(
+    seen: DatasetPaths,
+    seen_ids: tuple[str, ...],
+    tested: DatasetPaths,
+    tested_ids: tuple[str, ...],
+    _state: tuple[str, str],
 ) -> Mapping[str, list[str]]:
-    """Tested case to the cases among ``seen_ids`` that show the same picture."""
+    """Tested case to the cases among ``seen_ids`` that show the same picture; once for all methods and seeds."""
     return shared_images(read_raw(seen), seen_ids, read_raw(tested), tested_ids)
 
 

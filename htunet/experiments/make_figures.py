@@ -77,10 +77,8 @@ def _measure(name: str, results: Results, tell: Tell) -> None:
     if name not in ("features", "filter", "noise"):
         return
     from htunet.experiments import measure_adapters  # import torch, which other figures do not need
-    from htunet.experiments.cross_dataset import same_pictures
     from htunet.experiments.measure_features import measure_features
 
-    same_pictures.cache_clear()  # compared once for all runs of a call
     measures = {"filter": measure_adapters.measure_filter, "noise": measure_adapters.measure_noise}
     for run in probed_runs(results, name):
         tell(f"{name}: {run.label}")

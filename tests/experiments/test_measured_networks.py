@@ -13,7 +13,6 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import HtunetError
 from htunet.experiments import measure_adapters
-from htunet.experiments.cross_dataset import same_pictures
 from htunet.experiments.measure_adapters import STRENGTHS, measure_filter, measure_noise
 from htunet.experiments.measure_features import measure_features
 from htunet.files import read_json, write_json
@@ -27,7 +26,6 @@ from htunet.training.run import train
 
 @pytest.fixture
 def run(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
-    same_pictures.cache_clear()
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
     return train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=2)).run
 
