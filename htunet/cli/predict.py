@@ -230,6 +230,9 @@ def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderR
     if (model.dice_calibrations or model.familiar) and (options.output / QUALITY).exists():
         print(f"Images to look at first{', with the predicted Dice' * bool(model.dice_calibrations)}: "
               f"{options.output / QUALITY}")  # fmt: skip
+    elif result.masks and not (model.dice_calibrations or model.familiar):
+        print(f"How reliable these masks are is not known: {QUALITY} needs a model that was tested on 20 images or "
+              "more (htunet_evaluate).")  # fmt: skip
     if result.rows_of_others and not options.resume:
         print(f"The tables keep their rows of {counted(result.rows_of_others, 'image')} predicted before.")
     if model.exported and (note := model.exported.card.quality.get("note")):
