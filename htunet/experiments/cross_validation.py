@@ -15,6 +15,7 @@ from htunet.data.splits import cross_validation
 from htunet.errors import HtunetError, counted, duration
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.freshness import trained_on_other_images
+from htunet.evaluation.metrics import EMPTY_REFERENCE
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model, choose_on_validation
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
 from htunet.evaluation.predicted_run import test_cases
@@ -408,7 +409,8 @@ def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
     """What ``choose_model`` takes: the Dice at the original size; of classes, whether right, and the Brier score."""
     keys = ["case", "group", "fold", "method"]
     if task == "seg":
-        dice = over_labels(rows[rows["resolution"] == ORIGINAL], ["dice"])
+        known = rows.assign(dice=rows["dice"].mask(rows["empty"] == EMPTY_REFERENCE, 0.0))  # under any policy
+        dice = over_labels(known[known["resolution"] == ORIGINAL], ["dice"])
         loss = (1 - dice["dice"]).fillna(0.0)  # nothing to find and nothing found, where another method may find some
         return dice.assign(**{VALUE: dice["dice"], LOSS: loss})[[*keys, VALUE, LOSS]]
     cases = rows[rows["label"].isna()]

@@ -15,7 +15,7 @@ from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.freshness import are_of_earlier_files
 from htunet.evaluation.predicted_dice import calibration_of
-from htunet.evaluation.summary import ORIGINAL
+from htunet.evaluation.summary import dice_of_cases
 from htunet.experiments.time_budget import PLAN
 from htunet.files import read_csv, read_object
 from htunet.inference.folder import images_in
@@ -61,16 +61,12 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
     of: dict[str, tuple[RunPaths, float, float]] = {}
     for run in runs:
         calibration = calibration_of(run)
-        values: dict[str, list[float]] = {}
-        for row in read_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice")):
-            if row["resolution"] == ORIGINAL and row["dice"]:
-                values.setdefault(row["case"], []).append(float(row["dice"]))
         expected = {}
         if run.expected_dice_csv.exists():
             for row in read_csv(run.expected_dice_csv, ("case", "expected_dice")):
                 value = float(row["expected_dice"] or "nan")
                 expected[row["case"]] = calibration(value).value if calibration and value == value else value
-        for name, found in values.items():
+        for name, found in dice_of_cases(run.test_folder / "per_case.csv").items():
             of.setdefault(name, (run, float(np.mean(found)), expected.get(name, np.nan)))
     worst = sorted(of, key=lambda name: of[name][1])
     uncertain = sorted((name for name in of if of[name][2] == of[name][2]), key=lambda name: of[name][2])

@@ -170,8 +170,27 @@ def results_of(run: RunPaths, sha256: str, first: int, dice: float) -> None:
     write_json(run.summary_json, {})
     cases = [str(first + k) for k in range(20)]
     write_csv(run.expected_dice_csv, COLUMNS, [{"case": case, "expected_dice": "0.9"} for case in cases])
-    rows = [{"case": case, "resolution": "original_size", "dice": str(dice)} for case in cases]
-    write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), rows)
+    write_per_case(run, [{"case": case, "dice": str(dice), "missed": ""} for case in cases])
+
+
+def write_per_case(run: RunPaths, rows: list[dict[str, str]]) -> None:
+    rows = [row | {"resolution": "original_size"} for row in rows]
+    write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice", "missed"), rows)
+
+
+def test_a_false_alarm_has_the_dice_0_under_any_policy(home: Path) -> None:
+    """Of 20 cases with a mask 2 have nothing to find: no value under ``exclude``, 0 under ``penalise``."""
+    run = RunPaths(DatasetPaths("Dataset903_Tiny"), "SegmentationTrainer", "paper", "UNet", 0, 1)
+    results_of(run, "ab", 0, 0.5)
+    found = []
+    for of_alarm in ("", "0.0"):
+        alarms = [{"case": str(k), "dice": of_alarm, "missed": "reference"} for k in (18, 19)]
+        nothing = {"case": "20", "dice": "", "missed": "both"}
+        write_per_case(run, [*({"case": str(k), "dice": "0.5", "missed": ""} for k in range(18)), *alarms, nothing])
+        calibration = calibration_of(run)
+        assert calibration is not None
+        found.append(calibration.dice_N.tolist())
+    assert found == [[0.0] * 2 + [0.5] * 18] * 2
 
 
 def test_an_image_that_several_seeds_were_tested_on_counts_once_by_the_seed_of_the_run(home: Path) -> None:

@@ -111,6 +111,16 @@ def test_a_label_that_no_reference_has_is_in_no_dice_to_expect() -> None:
     assert _scores(pd.DataFrame(rows), "seg")["value"].tolist() == [0.8]
 
 
+def test_a_false_alarm_counts_in_the_choice_under_any_policy() -> None:
+    """Under ``exclude`` the table has no Dice for it."""
+    about = {"dataset": "Tiny", "method": "UNet", "fold": 0, "seed": 1, "resolution": "original_size", "label": 1}
+    about |= {"group": "", "class": "", "missed": 0}
+    rows = [about | {"case": "a", "empty": "", "dice": 0.75}, about | {"case": "b", "empty": "reference", "dice": None},
+            about | {"case": "c", "empty": "both", "dice": None}]  # fmt: skip
+    found = _scores(pd.DataFrame(rows), "seg").set_index("case")
+    assert found["loss"].to_dict() == {"a": 0.25, "b": 1.0, "c": 0.0}
+
+
 def test_trainings_on_what_has_changed_since_are_refused_before_the_others_go_on() -> None:
     dataset = build_dataset(plan="run")
     candidates = (Candidate(method="UNet", task="seg"),)
