@@ -6,7 +6,7 @@ curves, pictures of the artefacts and a comparison of the methods. What is alrea
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,16 @@ from htunet.cli.arguments import add_device, add_run_options, fold_number
 from htunet.cli.command import make_parser, run_command
 from htunet.data.artefacts import ARTEFACTS
 from htunet.errors import UsageError
-from htunet.paths import RunPaths
+from htunet.paths import ADAPTER, RATIO, RunPaths
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from htunet.evaluation.robustness import RobustnessCurve
     from htunet.experiments.robustness_study import Alter, RobustnessConfig
+
+SHOWN = ("fold", "seed", "plan", "ratio", "adapter")
+"""What a title says of the runs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,12 +120,9 @@ def _report(
         write_summary(folder / "robustness.json", about, curves[method])
         draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=random)
         _print_curves(run, curves[method])
-    trainers, plans, seeds = (
-        "+".join(dict.fromkeys(str(getattr(run, name)) for run in runs.values()))
-        for name in ("trainer", "plan", "seed")
-    )
-    together = first.dataset.robustness(source) / f"{trainers}__{plans}__fold_{first.fold}__seed_{seeds}"
-    title = f"{first.dataset.short_name}, fold {first.fold}, seed {seeds}, plan {plans}; images {source}"
+    together, of_all = first.dataset.robustness(source) / folder_of(runs.values()), shared(runs.values())
+    title = f"{first.dataset.short_name}, {', '.join(f'{name} {of_all[name]}' for name in SHOWN if of_all[name])}"
+    title += f"; images {source}"
     title += f". {note}" * bool(note)
     paths = draw_curves(together, curves, pictures.squares, title=title, random=random_weights)
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
@@ -136,6 +136,20 @@ def _report(
         print(f"{note}.")
     print("Written: " + ", ".join(str(path) for path in paths if path.suffix == ".png"))
     print(f"         {together / 'curves.csv'}, {together / 'comparisons.csv'}")
+
+
+def shared(runs: Iterable[RunPaths]) -> dict[str, str]:
+    """What all the runs are of, by name; several values with ``+``, empty where none of them has one."""
+    names, members = ("trainer", *SHOWN), list(runs)
+    found = {name: [str(value) for run in members if (value := getattr(run, name)) not in (None, "")] for name in names}
+    return {name: "+".join(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def folder_of(runs: Iterable[RunPaths]) -> str:
+    """The name of the folder of several runs together."""
+    about = shared(runs)
+    more = [mark + about[name] for mark, name in ((RATIO, "ratio"), (ADAPTER, "adapter")) if about[name]]
+    return "__".join([about["trainer"], about["plan"], *more, f"fold_{about['fold']}", f"seed_{about['seed']}"])
 
 
 def _print_curves(run: RunPaths, curves: "Sequence[RobustnessCurve]") -> None:

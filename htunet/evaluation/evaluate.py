@@ -15,6 +15,7 @@ from htunet.data.formats.medical_file import check_place
 from htunet.data.formats.stacks import TRANSPOSED, may_be_transposed, open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
+from htunet.data.mask_names import FRAME_NUMBER
 from htunet.data.names import FRAME
 from htunet.data.outlines import is_outline
 from htunet.data.preprocessed import PreprocessedDataset
@@ -87,9 +88,12 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     """
     check_policy(policy)
     found = match_folders(predictions, references)
+    groups = {name: name[: frame.start()] for name in found.pairs if (frame := FRAME_NUMBER.search(name))}
+    frames = (f"{counted(len(groups), 'mask')} numbered as frames, such as {next(iter(groups))}: intervals are over "
+              f"the {counted(len({*groups.values()}), 'image')} that they are of") if groups else ""  # fmt: skip
     pairs = [
         MaskPair(
-            case=Case(id=name),
+            case=Case(id=name, group=groups.get(name, "")),
             resolution=ORIGINAL,
             prediction=prediction,
             reference=reference,
@@ -102,7 +106,7 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     identity = {"predictions": str(predictions), "references": str(references)}
     scores = tuple(score_pairs(pairs, found.labels))
     summary = Summary(identity=identity, policy=policy, scores=scores)
-    return replace(summary, notes=(*found.notes, *_exchanged(summary), *_on_headers(summary)))
+    return replace(summary, notes=(*found.notes, *filter(None, (frames,)), *_exchanged(summary), *_on_headers(summary)))
 
 
 def _exchanged(summary: Summary) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The command htunet_robustness, end to end on tiny runs: what it writes, what it keeps, and what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 from builders.training import TEST, run_of, tiny_settings
 
 from htunet.cli.evaluate import main as evaluate
-from htunet.cli.robustness import main
+from htunet.cli.robustness import folder_of, main, shared
 from htunet.data.split_files import load_splits, save_splits
 from htunet.experiments import robustness_study
 from htunet.files import read_json
 from htunet.inference.predictor import Predictor, Probabilities
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures import robustness_curves as drawing
 from htunet.reporting.figures import style as figure_style
 from htunet.training import record
@@ -73,6 +74,14 @@ def test_tables_curves_and_pictures_of_two_methods(trained: DatasetPaths, capsys
     assert names >= {"curves.csv", "comparisons.csv", *(f"{name}.{e}" for name in pictures for e in ("png", "pdf"))}
     assert len(pd.read_csv(together / "comparisons.csv")) == 2
     assert "TINY_HT dice gain:" in capsys.readouterr().out
+
+
+def test_few_shot_runs_and_fine_tuned_ones_never_replace_the_results_of_the_others() -> None:
+    one = RunPaths(DatasetPaths("Dataset903_Tiny"), "SegmentationTrainer", "paper", "UNet", 0, 1)
+    assert folder_of([one]) == "SegmentationTrainer__paper__fold_0__seed_1"
+    few = [replace(one, ratio=0.05), replace(one, ratio=0.05, method="CLIP_HT", adapter="Words")]
+    assert folder_of(few) == "SegmentationTrainer__paper__ratio_0.05__adapter_Words__fold_0__seed_1"
+    assert shared(few)["adapter"] == "Words"
 
 
 def test_without_an_artefact_the_figures_are_those_of_the_evaluation(

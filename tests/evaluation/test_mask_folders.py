@@ -290,6 +290,21 @@ def test_millimetres_are_those_of_the_references_files(
     assert (values["hd95"], values["hd95_mm"]) == (2.0, pytest.approx(across))
 
 
+def test_numbered_frames_of_both_folders_are_of_one_image(tmp_path: Path) -> None:
+    """Two frames each of a and b, and an image c: the interval is over three images, not over five."""
+    for folder in ("predictions", "references"):
+        (tmp_path / folder).mkdir()
+        for name in ("a__0001", "a__0002", "b__0001", "b__0002", "c"):
+            mask = np.zeros((8, 8), dtype=np.uint8)
+            mask[2 : 4 if folder == "references" or name[0] == "a" else 6, 2:4] = 1
+            Image.fromarray(mask).save(tmp_path / folder / f"{name}.png")
+    found = evaluate_folders(tmp_path / "predictions", tmp_path / "references")
+    assert {row.case: row.group for row in found.scores} == {
+        "a__0001": "a", "a__0002": "a", "b__0001": "b", "b__0002": "b", "c": ""}  # fmt: skip
+    (note,) = [note for note in found.notes if "frames" in note]
+    assert note == "4 masks numbered as frames, such as a__0001: intervals are over the 2 images that they are of"
+
+
 def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path) -> None:
     predictions = folder_of(tmp_path / "p", masks={f"p__000{n}": FOUND for n in (1, 3, 4)})
     (tmp_path / "r").mkdir()

@@ -1,14 +1,17 @@
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from builders.training import run_of, tiny_plan
 
 from htunet.data.image_io import read_labels, write_png
-from htunet.data.raw import read_raw
+from htunet.data.raw import Case, read_raw
 from htunet.data.split_files import load_splits
+from htunet.experiments import robustness_study
 from htunet.experiments.robustness_study import Example, RobustnessConfig, alter_images, example, unlike_sizes
 from htunet.files import write_json
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, RunPaths
 
 
 def test_squares_are_cut_around_the_lesion_as_far_as_the_picture_allows() -> None:
@@ -30,6 +33,22 @@ def test_the_first_test_image_with_a_lesion_is_shown(tiny: DatasetPaths) -> None
     assert found.values == {"gain": [0, 4, 20]}
     means = [image.mean() for image in found.images["gain"]]
     assert means == sorted(means)
+
+
+def test_a_label_that_no_reference_has_is_in_no_mean(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the evaluation: label 1 is found as it is, and a pixel is taken for label 2, which no test image has."""
+    run = RunPaths(tiny, "SegmentationTrainer", "tiny", "UNet", 0, 1)
+    masks = np.zeros((1, 4, 4), dtype=np.uint8)
+    masks[0, :2] = 1
+    found = masks[0].copy()
+    found[3, 3] = 2
+    info = SimpleNamespace(labels={"background": 0, "one": 1, "two": 2})
+    predicted = SimpleNamespace(case=Case(id="a"), version=0, labels_HW=found, classes_N=None)
+    monkeypatch.setattr(robustness_study, "split_cases", lambda *_: ["a"])
+    monkeypatch.setattr(robustness_study, "predict_versions", lambda *_: [predicted])
+    data, raw = SimpleNamespace(index={"a": 0}, masks=masks), SimpleNamespace(info=info)
+    rows = robustness_study.measure_artefact(run, None, raw, data, lambda *_: [], "none", [0.0])  # type: ignore[arg-type]
+    assert rows["dice"].tolist() == [1.0]
 
 
 def test_without_a_lesion_the_middle_is_cut() -> None:

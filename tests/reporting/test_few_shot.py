@@ -52,6 +52,19 @@ def test_the_mean_over_some_data_sets_has_not_the_papers_mean_over_all_beside_it
     assert (row.paper, row.n_runs) == ({}, 6)
 
 
+def test_several_results_of_one_data_set_are_never_weighted_twice() -> None:
+    busi = [content(0.60, 0.05), content(0.62, 0.05)]
+    for own, images in zip(busi, ("before", "after"), strict=True):
+        own["htunet"]["settings"] = {"plan_content": {}, "data_sha256": images}
+    ddti = content(0.40, 0.05, dataset="Dataset504_DDTI")
+    ddti["htunet"]["settings"] = {"plan_content": {}, "data_sha256": "other"}
+    rows = table_rows([*busi, ddti])
+    assert len(rows) == 3
+    (row,) = few_shot_rows(rows)
+    assert row.values["dice"].mean is None
+    assert row.marks[0] == "no mean: several results of BUSI"
+
+
 def test_data_sets_with_other_classes_have_a_mean_too() -> None:
     truth = {"a": "malignant", "b": "benign"}
     one, other = (classes("BiomedCLIP_HT", {"a": 0.9, "b": 0.2}, truth, ratio=0.05, dataset=name)

@@ -1,10 +1,12 @@
 """Few-shot rows as the paper's Table IV has them: means over data sets."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.kinds import PrintedEstimate
 from htunet.reporting.tables.rows import Row, averaged_as, mean_over_datasets, total
 
 
@@ -12,7 +14,8 @@ def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
     """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
 
     Rows that differ in the data alone are averaged where they are tested as the paper tests; ``dataset`` names which
-    data sets. The paper's figures are beside a mean of all its data sets.
+    data sets. The paper's figures are beside a mean of all its data sets. There is no mean where a data set has
+    several such rows, of other images or another split.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
@@ -30,6 +33,9 @@ def _average(rows: Sequence[Row]) -> Row:
     assert first.ratio is not None
     sizes = {row.trainable_parameters for row in rows}
     same = set(names) == set(paper.datasets(first.kind.name)) and not any(row.other_images for row in rows)
+    datasets = Counter(row.dataset for row in rows)
+    several = [DatasetPaths(name).short_name for name, n_rows in datasets.items() if n_rows > 1]
+    unlike = f"no mean: several results of {', '.join(several)}" if several else ""
     return replace(
         first,
         dataset=f"Few-shot, mean of {', '.join(names)}",
@@ -38,7 +44,10 @@ def _average(rows: Sequence[Row]) -> Row:
         n_runs=sum(row.n_runs for row in rows),
         trainable_parameters=first.trainable_parameters if len(sizes) == 1 else None,
         tested=total([row.tested for row in rows]),
-        values={name: mean_over_datasets([row.values[name] for row in rows]) for name in first.kind.metrics()},
-        marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),
-        paper=paper.few_shot_figures(first.ratio, first.method) if same else {},
+        values={
+            name: PrintedEstimate() if unlike else mean_over_datasets([row.values[name] for row in rows])
+            for name in first.kind.metrics()
+        },
+        marks=(*filter(None, (unlike,)), *dict.fromkeys(mark for row in rows for mark in row.marks)),
+        paper=paper.few_shot_figures(first.ratio, first.method) if same and not unlike else {},
     )
