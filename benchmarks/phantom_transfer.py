@@ -8,8 +8,9 @@
 
 ``zero``: WEIGHTS holds a folder for each network of ``htunet_pretrain``; PREPROCESSED are folders of a plan, such as
 htunet_preprocessed/Dataset503_BUSI/paper, whose images are all measured, as none has been learnt from. Each network and
-data set gets a CSV with a row for each image; what is there is not measured again. ``few``: runs of a planned data set,
-which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or ``:random`` for its weights.
+plan gets a CSV with a row for each image; what is there of the same weights and arrays is not measured again. ``few``:
+runs of a planned data set, which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or
+``:random`` for its weights.
 ``table``: means over seeds and test images, and differences of two arms, paired over the images, of what ``few`` wrote.
 ``quality``: the file quality.json beside the shipped weights, from simulated images of seeds that were not learnt from,
 half of them with ranges beyond those that were. ``check``: what the model phantom then says of real images.
@@ -42,11 +43,12 @@ from htunet.evaluation.classification import auc
 from htunet.evaluation.comparisons import SIGNIFICANT, holm, paired_tests
 from htunet.evaluation.metrics import PENALISE, score_mask
 from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means
-from htunet.files import read_object, write_csv, write_json
+from htunet.files import file_hash, json_hash, read_object, write_csv, write_json
 from htunet.inference.unlike_images import learn_familiar
 from htunet.models.weights.formats import read_state
 from htunet.models.weights.store import SHIPPED
 from htunet.paths import find_dataset
+from htunet.planning.arrays import DONE
 from htunet.planning.plans import load_plan
 from htunet.pretraining.learners import LEARNERS, Learner, PhantomLearner
 from htunet.pretraining.stream import CLASSES
@@ -131,23 +133,30 @@ def predicted(
     return ((maps_KHW[1] > 0.5, *classes) for (_, maps_KHW, _), (_, *classes) in pairs)  # type: ignore[index,misc]
 
 
+def cases_file(name: str, weights: Path, preprocessed: Path, limit: int | None) -> str:
+    """The name of the CSV of a network and a plan's folder, which says of which weights and arrays it is."""
+    files = [*(weights / one / "checkpoint.safetensors" for one in name.split("+")), preprocessed / DONE]
+    made_of = json_hash([*map(file_hash, files), limit])[:8]
+    return f"{name}_{preprocessed.parent.name}_{preprocessed.name}_{made_of}.csv"
+
+
 def zero(options: argparse.Namespace) -> None:
     """Measure each network on each data set, and write the summary."""
     summary = {}
     names = [*LEARNERS, "+".join(BOTH)]
     for name, folder in itertools.product(names, options.preprocessed):
         data = PreprocessedDataset(folder)
-        target = options.out / f"{name}_{folder.parent.name}.csv"
+        answers = predicted(name, options.weights, data.images[: options.limit])
+        if answers is None:
+            continue
+        target = options.out / cases_file(name, options.weights, folder, options.limit)
         if not target.is_file():
-            answers = predicted(name, options.weights, data.images[: options.limit])
-            if answers is None:
-                continue
             rows = [
                 _row(case.id, case.class_name, answer, mask > 0)
                 for case, mask, answer in zip(data.cases, data.masks, answers, strict=False)
             ]
             write_csv(target, COLUMNS, rows)
-        summary[f"{name} {folder.parent.name}"] = _summary(target)
+        summary[f"{name} {folder.parent.name} {folder.name}"] = _summary(target)
     if options.normals:
         paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
         images = np.stack([_resized(read_image(path, 1)[0], options.side) for path in paths])[:, None]

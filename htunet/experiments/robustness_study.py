@@ -160,8 +160,8 @@ def measure_artefact(
     unit = "" if unchanged else ARTEFACTS[artefact].unit
     labels = sorted(set(raw.info.labels.values()) - {0})
     if "seg" in run.tasks and len(labels) > 1:  # a label that no reference has is in no mean, as in the evaluation
-        known = set().union(*(np.unique(data.masks[data.index[case]]).tolist() for case in ids))
-        labels = [label for label in labels if label in known] or labels
+        in_reference = set[int]().union(*(np.unique(data.masks[data.index[case]]).tolist() for case in ids))
+        labels = [label for label in labels if label in in_reference] or labels
     names = [metric.name for metric in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)]
 
     def versions(case: Case, image_CHW: UInt8) -> Sequence[UInt8]:
