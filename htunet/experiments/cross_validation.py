@@ -152,10 +152,10 @@ def trainable_folds(dataset: DatasetPaths, task: str) -> tuple[list[int], dict[i
     """The positions of the folds that can be trained on and tested for a task; of the others why not."""
     positions, folds = all_folds(dataset, task), load_splits(dataset.splits_json)
     reasons = {
-        position: "it names no image for test, so that nothing says how good its model is. Name some in it, or take "
+        position: f"it names no image for {' and '.join(lacking)}, and a model needs both. Name some in it, or take "
         "htunet's own folds with --num-folds."
         for position in positions
-        if not folds[position]["test"]
+        if (lacking := [split for split in ("train", "test") if not folds[position][split]])
     }
     if task == "cls":
         raw = read_raw(dataset)

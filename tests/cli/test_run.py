@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.raw import blob, speckled
+from builders.raw import blob, build_raw, speckled
 from PIL import Image
 
 from htunet import api
@@ -298,6 +298,13 @@ def test_folds_without_a_test_image_are_named_before_anything_is_trained(
     assert not any(find_runs(find_dataset("Mine")))
     assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", "2", "--hours", "1000", "--dry-run"]) == 0
     assert "and 1 more fold: " in capsys.readouterr().out
+
+
+def test_a_data_set_of_test_images_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    build_raw(0, test=4, rule="test only")
+    for more in ((), ("--dry-run",)):
+        assert main(["-d", "Tiny", "--methods", "UNet", *more]) == 1
+        assert "Fold 0: it names no image for train, and a model needs both" in capsys.readouterr().out
 
 
 def test_classes_that_no_fold_can_learn_do_not_stop_the_masks(
