@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from htunet.errors import counted
 from htunet.evaluation.case_table import TERCILES
-from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.metrics import METRICS, PENALISE
 from htunet.evaluation.statistics import interval_words, percent_text, rounded
 from htunet.evaluation.study import Entries
 from htunet.files import read_bytes
@@ -115,7 +115,8 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
     if row.tested.n_false and not row.few:
-        yield f"Something found in {row.tested.n_false:,} of them that have no lesion: each counts as Dice 0 %"
+        counts = "each counts as Dice 0 %" if row.policy == PENALISE else "they are in no mean"
+        yield f"Something found in {row.tested.n_false:,} of them that have no lesion: {counts}"
     labels = sorted({key[-3] for key in sizes if key[:-3] == method.arm})
     if kind is SEGMENTATION and labels and not row.few:  # of several labels the first one
         known = {name: sizes.get((*method.arm, labels[0], name, kind.main)) for name in TERCILES}

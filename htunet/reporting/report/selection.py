@@ -45,7 +45,7 @@ def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
     found = rows.groupby("case", sort=False).agg(
         empty=("empty", _empty_of_all),
         lesion_share=("lesion_share", "max"),
-        lesion_px=("lesion_px", "sum"),
+        lesion_px=("lesion_px", "max"),
     )
     error = found["empty"].map(EMPTY_ERRORS).fillna("")
     found = found.assign(error=error, value=values["dice"], second=values["hd95"])

@@ -32,6 +32,10 @@ def _average(rows: Sequence[Row]) -> Row:
     names = [DatasetPaths(name).short_name for name in sorted({row.dataset for row in rows})]
     assert first.ratio is not None
     sizes = {row.trainable_parameters for row in rows}
+    theirs = {
+        name: value for name, value in paper.few_shot_figures(first.ratio, first.method).items()
+        if all(paper.comparable(name, row.tested.positive) for row in rows)
+    }  # fmt: skip
     same = set(names) == set(paper.datasets(first.kind.name)) and not any(row.other_images for row in rows)
     datasets = Counter(row.dataset for row in rows)
     several = [DatasetPaths(name).short_name for name, n_rows in datasets.items() if n_rows > 1]
@@ -49,5 +53,5 @@ def _average(rows: Sequence[Row]) -> Row:
             for name in first.kind.metrics()
         },
         marks=(*filter(None, (unlike,)), *dict.fromkeys(mark for row in rows for mark in row.marks)),
-        paper=paper.few_shot_figures(first.ratio, first.method) if same and not unlike else {},
+        paper=theirs if same and not unlike else {},
     )

@@ -192,7 +192,8 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
     unlike = complete and len({averaged_as(cell.trained) for cell in cells if cell.trained}) > 1
     complete = complete and not unlike
     known = set(paper.datasets(part.kind.name))
-    others = any(cell.trained and cell.trained.other_images for cell in cells)
+    rows = [cell.trained for cell in cells if cell.trained]
+    others = any(row.other_images or not paper.comparable(first.metric, row.tested.positive) for row in rows)
     return replace(
         first,
         dataset=AVERAGE,

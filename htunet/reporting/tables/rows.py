@@ -271,10 +271,12 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     first, policy = members[0], members[0].get("policy", PENALISE)
     ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
     plan = run_columns(first)["plan"]
-    if "weights" not in first:
-        return [BASELINE, *[f"plan {plan}"] * (plan != paper.PLAN), *ending]
-    epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
+    of_folds = {f"folds {', '.join(map(str, folds))}": folds != [0]}
+    if "weights" not in first:
+        usual = {f"plan {plan}": plan != paper.PLAN, **of_folds}
+        return [BASELINE, *(mark for mark, applies in usual.items() if applies), *ending]
+    epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     seeds, own_data = {own["seed"] for own in members}, other_images == paper.OTHER
     unlike_folds = len({frozenset(own["fold"] for own in members if own["seed"] == seed) for seed in seeds}) > 1
     candidates = {
@@ -286,7 +288,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         f"started from {(start := start_text(first))}": bool(start),
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
-        f"folds {', '.join(map(str, folds))}": folds != [0],
+        **of_folds,
         "the seeds have unlike folds, so that their deviation is between images, too": unlike_folds,
     }
     if own_data:

@@ -36,12 +36,13 @@ def write_paper_tables(
 ) -> dict[str, tuple[list[Cell], list[Path]]]:
     """Write the tables, each in all formats; the cells and the paths of each by its name.
 
-    ``only_of_paper``: only those with at least one value of ours beside one of the paper.
+    ``only_of_paper``: only those with at least one value of ours beside one of the paper, and those that are there.
     """
     written = {}
     for table in tables:
         cells = fill(table, contents, found.means, seeds, zero_shot)
-        if only_of_paper and not any(cell.trained and cell.paper is not None for cell in cells):
+        of_paper = any(cell.trained and cell.paper is not None for cell in cells)
+        if only_of_paper and not of_paper and not (folder / f"{table.name}.csv").exists():
             continue
         written[table.name] = cells, write_paper_table(folder, table, cells, found)
     return written

@@ -77,6 +77,8 @@ def test_false_alarms_are_counted_and_images_rightly_without_a_lesion_are_none()
     empty["both"] = [empty["reference"].pop()]
     (headline,) = report_of(content).headlines
     assert "Something found in 2 of them that have no lesion: each counts as Dice 0 %" in headline.facts
+    (headline,) = report_of({**content, "htunet": content["htunet"] | {"policy": "exclude"}}).headlines
+    assert "Something found in 2 of them that have no lesion: they are in no mean" in headline.facts
     empty["both"] += empty["reference"]
     empty["reference"] = []
     (headline,) = report_of(content).headlines

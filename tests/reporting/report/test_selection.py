@@ -74,6 +74,9 @@ def test_a_case_has_the_mean_of_its_labels_and_is_missed_when_all_of_them_are() 
     found = mask_cases(pd.concat([table, second]))
     assert found["value"].tolist() == pytest.approx([0.7, 0.2, 0.0])
     assert found["error"].tolist() == ["", "", "missed"]
+    second["lesion_share"], second["lesion_px"] = 0.1, 1000  # of the larger one, in pixels and as a fraction
+    found = mask_cases(pd.concat([table, second]))
+    assert found[["lesion_share", "lesion_px"]].to_numpy().tolist() == [[0.1, 1000]] * 3
 
 
 def test_of_a_case_in_two_folds_the_first_counts() -> None:

@@ -13,9 +13,13 @@ from htunet.evaluation.study import study
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths, root
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.few_shot_means import few_shot_rows
+from htunet.reporting.tables.kinds import CLASSIFICATION
 from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
 from htunet.reporting.tables.paper_print import missing, paper_data, paper_markdown, paper_text, printed_parts
 from htunet.reporting.tables.paper_tables import Cell, fill, zero_shot_row
+from htunet.reporting.tables.rows import table_rows
+from htunet.reporting.tables.study_files import write_paper_tables
 from htunet.reporting.tables.write import as_csv, as_latex
 
 BUSI = ["BUSI"]
@@ -123,6 +127,33 @@ def test_the_mean_over_data_sets_waits_for_all_of_them_and_spreads_over_seeds() 
     both = cell(fill(table, [*busi, *other]), "BiomedCLIP", "Average")
     assert both.estimate.mean == pytest.approx(65)
     assert both.estimate.std == pytest.approx(0.0, abs=1e-9)  # 65 in either seed
+
+
+def test_means_over_data_sets_have_the_papers_recall_beside_that_of_the_same_class_alone() -> None:
+    truth = {f"c{i}": "malignant" if i % 2 else "benign" for i in range(4)}
+    names = ("Dataset501_LN-INT", "Dataset502_LN-EXT", "Dataset503_BUSI")
+    found = [classes("BiomedCLIP_HT", dict.fromkeys(truth, 0.75), truth, dataset=name) for name in names]
+    found[1]["htunet"]["trained_on"] = {"dataset": "Dataset501_LN-INT", "part": "all", "cases": []}
+    few = [{"htunet": content["htunet"] | {"ratio": 0.05}} for content in found]
+
+    def printed(metric: str) -> list[bool]:
+        one = cell(fill(TABLES["table6"], found), "BiomedCLIP_HT", "Average", metric)
+        (row,) = few_shot_rows(table_rows(few, kind=CLASSIFICATION))
+        return [one.paper is not None, metric in row.paper]
+
+    assert printed("recall") == printed("accuracy") == [True, True]
+    for content in (found[2], few[2]):
+        content["htunet"]["classification"] |= {"positive": "benign"}
+    assert (printed("recall"), printed("accuracy")) == ([False, False], [True, True])
+
+
+def test_a_table_that_is_there_never_keeps_results_that_are_gone(tmp_path: Path) -> None:
+    table, contents = TABLES["table2"], seeds("CLIP", 0.7)
+    for found in (contents, []):
+        written = write_paper_tables(tmp_path, found, study(case_table(found)), tables=[table], only_of_paper=True)
+        assert [*written] == ["table2"]
+        assert ("70.0" in (tmp_path / "table2.csv").read_text(encoding="utf-8")) == bool(found)
+    assert not write_paper_tables(tmp_path / "new", [], study(case_table([])), tables=[table], only_of_paper=True)
 
 
 def test_other_data_sets_and_methods_than_the_papers_can_be_asked_for() -> None:

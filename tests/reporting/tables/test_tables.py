@@ -335,6 +335,13 @@ def test_a_metric_that_some_runs_have_no_value_of_says_so() -> None:
     assert "Dice of 1 of 2 runs" in row.marks
 
 
+def test_baselines_say_which_folds_they_are_of() -> None:
+    other = baseline()
+    other["htunet"]["fold"] = 1
+    _, row = table_rows([content("UNet")], [baseline(), other])
+    assert row.marks == ("trivial baseline", "folds 0, 1")
+
+
 def test_baselines_of_another_plan_say_so() -> None:
     other = baseline()
     other["htunet"]["plan"] = "mine"
