@@ -35,6 +35,7 @@ from htunet.models.precision import (
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
+from htunet.planning.rules import sides_of
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import to_input
 
@@ -125,6 +126,8 @@ class Predictor:
     def augment(self, augmented: bool) -> None:
         """Whether each image is predicted in several ``views`` from now on, whose probabilities are averaged."""
         self.views = AUGMENTED if augmented else PLAIN
+        if sides_of([*self.plan.labels, *self.plan.classes]):  # which a mirrored view would exchange
+            self.views = tuple(view for view in self.views if not view.mirror)
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:

@@ -236,8 +236,13 @@ def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
 
 def _check_heads(method: str, outputs: Outputs) -> None:
     """Raise UsageError for a head that a network with its own head would not use."""
-    chosen = [outputs.head] * (SEGMENTATION in outputs.task) + [outputs.class_head] * (CLASSIFICATION in outputs.task)
-    if parse_method(method).backbone is None and (more := [name for name in chosen if name not in USUAL_HEADS]):
+    of_task = {
+        SEGMENTATION: (outputs.head, outputs.head_parameters),
+        CLASSIFICATION: (outputs.class_head, outputs.class_head_parameters),
+    }
+    heads = [found for task, found in of_task.items() if task in outputs.task]
+    more = [parameters or name for name, parameters in heads if parameters or name not in USUAL_HEADS]
+    if parse_method(method).backbone is None and more:
         raise UsageError(
             f"{method} has a head of its own: {more[0]!r} in the plan would do nothing. Omit it, or train a "
             "BACKBONE or a BACKBONE_ADAPTER."

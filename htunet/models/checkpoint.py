@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -19,7 +19,7 @@ from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
 from htunet.models.weights.load import NONE, RANDOM, WeightsRecord, part_of
-from htunet.paths import PHANTOM
+from htunet.paths import IMPORTED_WEIGHTS, PHANTOM
 from htunet.records import checked_object, of_format
 from htunet.reproducibility import provenance
 
@@ -91,7 +91,8 @@ def licence_of(method: str, weights: WeightsRecord, start_licence: str | None = 
     if entry is None or weights.source in (RANDOM, NONE):
         return "trained from random weights: no published weights are in it"
     given = f"trained from {weights.file}, a file that the user chose; of the published ones: "
-    return (given if weights.source == "file" else "trained from published weights, ") + entry.statement
+    own = weights.source == "file" or PurePath(str(weights.file)).stem == IMPORTED_WEIGHTS
+    return (given if own else "trained from published weights, ") + entry.statement
 
 
 def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, Any]:

@@ -185,6 +185,10 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
     because["loss"] = f"{PAPER}: Dice plus cross-entropy"
     because["class_loss"] = f"{PAPER}: focal loss"
     because["augmentation"] = "mild; never up-down, because depth has a direction"
+    augmentation = dict(rules.AUGMENTATION)
+    if sides := rules.sides_of([*info.labels, *info.classes]):
+        augmentation["mirror"] = 0.0
+        because["augmentation"] += f"; never left-right, which would exchange {' and '.join(sides)}"
     because |= {"channels": info.gray_values} if info.gray_values else {}
     return Plan(
         name=name,
@@ -194,7 +198,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
         classes=dict(info.classes),
         prompts=words,
         because=because,
-        **(PAPER_SETTINGS | {"augmentation": dict(rules.AUGMENTATION)} | values),
+        **(PAPER_SETTINGS | {"augmentation": augmentation} | values),
     )
 
 

@@ -205,7 +205,7 @@ def check_plan(plan: Plan) -> None:
         "learning_rate": plan.learning_rate <= 0,
         "betas": not all(0 <= beta < 1 for beta in plan.betas),
         "weight_decay": plan.weight_decay < 0,
-        "patience": plan.patience is not None and plan.patience < 1,
+        "patience": plan.patience is not None and plan.patience < max(1, plan.validate_every),
         "classes": sorted(plan.classes.values()) != list(range(len(plan.classes))),
         "prompts": not plan.prompts.keys() <= plan.labels.keys(),
         "resize": plan.resize not in (BILINEAR, BICUBIC),
@@ -224,5 +224,6 @@ def check_plan(plan: Plan) -> None:
             f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; as_published_defects is an option of htunet_train, not a "
             "setting; labels and classes are "
             "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
-            "betas lie in [0, 1); rates and weights are positive; the warm-up is shorter than the training."
+            "betas lie in [0, 1); rates and weights are positive; the warm-up is shorter than the training; "
+            "patience is at least validate_every."
         )

@@ -27,6 +27,7 @@ from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan
+from htunet.planning.rules import sides_of
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import TrainingImages
@@ -69,6 +70,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     remarks, label = list[str](), start.label if start else ""
     if found := planning_warnings(paths, plan.name):
         remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
+    mirrored = plan.augmentation.get("mirror", 1) or "strong_weak" in plan.more_augmentation
+    if (sides := sides_of([*plan.labels, *plan.classes])) and mirrored:
+        remarks += [f"The plan mirrors images, which exchanges {' and '.join(sides)}: set augmentation.mirror to 0."]
     backbone = parse_method(method).backbone
     if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
         plan = from_phantom(plan, settings.num_epochs, frozen=keeps_encoder(method))

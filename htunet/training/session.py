@@ -179,6 +179,12 @@ class _Session:
             for line in (self._opening(), *self.work.remarks):
                 log.info("%s", line)
             warn_if_emulated(self.precision, self.fabric.device.type)
+            if (warm_up := self.work.plan.warm_up_epochs) >= self.loop.num_epochs:
+                log.warning(
+                    "The plan's warm-up of %s is not over in %d: the learning rate stays below the plan's.",
+                    counted(warm_up, "epoch"),
+                    self.loop.num_epochs,
+                )
         with stop_signals() as stop:
             self._train(progress, stop)
         if not finished(self.loop, progress):

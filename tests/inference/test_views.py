@@ -47,6 +47,16 @@ def test_a_mirrored_image_has_the_mirrored_mask() -> None:
     assert np.allclose(one, other[..., ::-1], atol=1e-6)
 
 
+def test_no_view_is_mirrored_where_that_would_exchange_two_labels() -> None:
+    sides = {"background": 0, "left": 1, "right": 2}
+    for labels, mirrored in (({"background": 0, "lesion": 1}, 1), (sides, 0)):
+        plan = tiny_plan(labels=labels)
+        predictor = Predictor([Plain(len(labels))], plan, device=torch.device("cpu"), precision="fp32")
+        predictor.augment(True)
+        assert sum(view.mirror for view in predictor.views) == mirrored
+        assert len(predictor.views) == 5 + mirrored
+
+
 def test_mean_and_variance_are_those_of_all_views_and_networks() -> None:
     plan = tiny_plan()
     torch.manual_seed(0)

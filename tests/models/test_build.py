@@ -244,6 +244,11 @@ def test_a_plan_may_choose_a_head_and_its_parameters(monkeypatch: pytest.MonkeyP
         ("TINY", {"head": "convolutoin"}, "No head is called 'convolutoin'.*Did you mean 'convolution'"),
         ("TINY", {"head_parameters": {"width": 3}}, "'convolution' has no parameter 'width'; it has: none"),
         ("TINY", {"task": "cls", "class_head_parameters": {"dropout": 2}}, "'hidden_layer' cannot take .*dropout"),
+        (
+            "ResNet18",
+            {"task": "cls", "class_head_parameters": {"dropout": 0.5}},
+            "{'dropout': 0.5} in the plan would do",
+        ),
         ("UNet", {"head": "one_number"}, "UNet has a head of its own: 'one_number' in the plan would do nothing"),
     ],
 )

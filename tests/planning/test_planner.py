@@ -31,6 +31,16 @@ def test_the_plan_paper_is_the_papers() -> None:
     assert planned()["paper_518"].input_size == (518, 518)
 
 
+def test_images_are_not_mirrored_where_that_would_exchange_two_labels_or_classes() -> None:
+    sided = [replace(INFO, labels={"background": 0, "Left lobe": 1, "right lobe": 2}),
+             replace(INFO, classes={"links": 0, "rechts": 1})]  # fmt: skip
+    for info, names in zip(sided, ("Left lobe and right lobe", "links and rechts"), strict=True):
+        for name, plan in make_plans(BUSI, info).plans.items():
+            assert plan.augmentation["mirror"] == 0.0
+            assert names in plan.because["augmentation"] or name.startswith("public")
+    assert planned()["adaptive"].augmentation["mirror"] == 0.5
+
+
 def test_the_plan_public_is_the_public_codes() -> None:
     plan = planned()["public"]
     same = ("geometry", "input_size", "batch_size", "learning_rate", "betas", "weight_decay", "num_epochs", "loss")
@@ -138,6 +148,7 @@ def test_a_plan_that_was_made_for_a_machine_is_unedited_and_is_made_again_withou
         ({"betas": (0.9, 1.0)}, "betas"),
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"patience": 0}, "patience"),
+        ({"patience": 20, "validate_every": 25}, "patience 20.*patience is at least validate_every"),
         ({"class_weights": {"benign": 0.0}}, "class_weights"),
         ({"labels": {"background": 0, "lesion": 5}}, "labels"),
         ({"channels": 5}, "channels"),

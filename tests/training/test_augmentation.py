@@ -29,6 +29,12 @@ def of(**settings: float) -> Augmentation:
     return Augmentation(AugmentationSettings(**(OFF | settings)), SIZE)
 
 
+@pytest.mark.parametrize("change", [{"scale_max": 0.8}, {"gamma_min": 0.0}, {"contrast_min": 1.5}], ids=str)
+def test_ranges_are_positive_and_in_order(change: dict[str, float]) -> None:
+    with pytest.raises(HtunetError, match=r"_min and \w+_max in plans.json must be above 0 and in this order"):
+        AugmentationSettings(**change)
+
+
 def test_equal_keys_give_equal_bits_whatever_was_called_before(pair: tuple[np.ndarray, np.ndarray]) -> None:
     first = Augmentation(ALWAYS, SIZE)
     expected = [first(*pair, 1, 3, f"case_{number}") for number in range(8)]

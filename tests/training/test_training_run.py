@@ -273,6 +273,16 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
     assert train_tiny(num_epochs=1).status == "finished"
 
 
+def test_what_the_plan_does_and_nobody_would_expect_is_said(
+    tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = tiny_plan(warm_up_epochs=3, augmentation={"mirror": 0.5}, classes={"left": 0, "right": 1})
+    save_plans(tiny.plans_json, {plan.name: plan})
+    train_tiny(num_epochs=1)
+    assert "warm-up of 3 epochs is not over in 1" in caplog.text
+    assert "The plan mirrors images, which exchanges left and right: set augmentation.mirror to 0." in caplog.text
+
+
 def test_a_run_records_all_trainings_that_its_weights_have_gone_through(tiny: DatasetPaths) -> None:
     path = None
     for seed in (1, 2, 3):
@@ -468,7 +478,7 @@ def test_published_defects_put_lora_as_it_started_into_the_checkpoint_and_mark_t
     assert marked.plan == "tiny+as-published-defects"
     assert set(find_runs(tiny)) == set(runs)
     assert "plan tiny+as-published-defects" in marked.label
-    assert training_command(marked).endswith("--plan tiny --as-published-defects")
+    assert " --plan tiny --as-published-defects" in training_command(marked)
     assert read_json(marked.settings_json)["plan_content"]["as_published_defects"] is True
     with tiny_in_place_of_clip():
         card = card_of_run(marked, TrainedModel.of_run(marked))

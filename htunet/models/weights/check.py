@@ -16,7 +16,6 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.load import image_state, load_strictly, text_state
 from htunet.models.weights.store import (
-    IMPORTED,
     check_hash,
     file_hash,
     find_any,
@@ -25,6 +24,7 @@ from htunet.models.weights.store import (
     remember_hash,
     remembered_hash,
 )
+from htunet.paths import IMPORTED_WEIGHTS
 
 
 def check_fit(name: str, path: Path) -> None:
@@ -50,7 +50,7 @@ def verify(name: str) -> list[Path]:
     """
     entry = CATALOGUE[name]
     found = [(path, file.sha256) for file in entry.files if (path := find_file(name, file))]
-    found += [(path, "") for path in sorted(folder_of(name).glob(f"{IMPORTED}.*"))]
+    found += [(path, "") for path in sorted(folder_of(name).glob(f"{IMPORTED_WEIGHTS}.*"))]
     for path, sha256 in found:
         check_hash(path, sha256 or remembered_hash(path))
         check_fit(name, path)
@@ -92,14 +92,14 @@ def install_weights(source: Path, name: str | None = None) -> Path:
     else:
         check_fit(name, path)
     used = find_any(name)
-    if used and used.stem != IMPORTED and file_hash(used) != found:
+    if used and used.stem != IMPORTED_WEIGHTS and file_hash(used) != found:
         raise HtunetError(
             f"{used} is used for {name}, and not what is imported. Remove it first, or omit the import and name your "
             f"file where it is needed: --weights {path}"
         )
     suffix = ".safetensors" if path.suffix == ".safetensors" else ".pt"
-    copy = _copy(path, folder_of(name) / f"{IMPORTED}{suffix}", found)
-    for earlier in {*copy.parent.glob(f"{IMPORTED}.*")} - {copy}:
+    copy = _copy(path, folder_of(name) / f"{IMPORTED_WEIGHTS}{suffix}", found)
+    for earlier in {*copy.parent.glob(f"{IMPORTED_WEIGHTS}.*")} - {copy}:
         earlier.unlink()
     return copy
 

@@ -6,7 +6,7 @@ import htunet
 from htunet.errors import HtunetError, UsageError
 from htunet.files import file_hash, read_object, write_json
 from htunet.models.catalogue import CATALOGUE, PublishedFile
-from htunet.paths import root
+from htunet.paths import IMPORTED_WEIGHTS, root
 
 SHIPPED = Path(htunet.__file__).parent / "pretrained"
 """The weights that are part of htunet, pre-trained on simulated images: a folder for each model."""
@@ -16,9 +16,6 @@ PHANTOM_CLIP = "PhantomCLIP"
 PRETRAINABLE = ("UNet", PHANTOM_CLIP, "ResNet18")
 HASHES = "hashes.json"
 """sha256 by file name, from when a file was fetched: ``verify`` uses it where nobody published a hash."""
-
-IMPORTED = "imported"
-"""Name, before ``.safetensors`` or ``.pt``, of a file that a user imported and whose hash nobody published."""
 
 
 def folder_of(name: str) -> Path:
@@ -56,7 +53,7 @@ def find_phantom(name: str) -> Path:
 
 def find_any(name: str) -> Path | None:
     """The first of a model's files that is on this machine, unchecked; None where there is none."""
-    imported = (PublishedFile(name=f"{IMPORTED}{suffix}") for suffix in (".safetensors", ".pt"))
+    imported = (PublishedFile(name=f"{IMPORTED_WEIGHTS}{suffix}") for suffix in (".safetensors", ".pt"))
     return next(filter(None, (find_file(name, file) for file in (*CATALOGUE[name].files, *imported))), None)
 
 

@@ -5,7 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from htunet.errors import counted
@@ -14,7 +14,7 @@ from htunet.evaluation.configurations import edited_text, of_any_dataset, start_
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.study import Entries
-from htunet.paths import DATASET_NAME, DatasetPaths
+from htunet.paths import DATASET_NAME, IMPORTED_WEIGHTS, DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.write import (
@@ -304,8 +304,9 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
 
 def weights_marks(weights: Mapping[str, Any]) -> dict[str, bool]:
     """Where frozen weights, as a summary records them, are not the published ones."""
-    source, own = weights.get("source"), f"weights of {weights.get('file')}"
-    return {RANDOM: source == "random", SIMULATION: source == "phantom", own: source == "file"}
+    source, file = weights.get("source"), str(weights.get("file"))
+    own = source == "file" or (source == "pretrained" and PurePath(file).stem == IMPORTED_WEIGHTS)
+    return {RANDOM: source == "random", SIMULATION: source == "phantom", f"weights of {file}": own}
 
 
 def adapter_marks(method: str, learnt: str, *, own_data: bool = False) -> dict[str, bool]:

@@ -130,6 +130,9 @@ def test_a_run_from_a_weights_file_is_told_from_one_from_scratch() -> None:
     rows = table_rows([content("UNet", weights={"source": "none"}), content("UNet", weights=of_file)])
     assert len(rows) == 2
     assert ["weights of mine.safetensors" in row.marks for row in rows].count(True) == 1
+    imported = {"source": "pretrained", "file": "imported.pt"}
+    assert "weights of imported.pt" in only(content(weights=imported)).marks
+    assert not any("weights of" in mark for mark in only(content(weights=imported | {"file": "model.pt"})).marks)
 
 
 def test_a_metric_without_value_is_a_dash_not_a_zero() -> None:
