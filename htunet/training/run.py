@@ -81,6 +81,11 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     group = (paths, type(trainer).__name__, plan.name, method)
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=label)
     learnt = training_fold(run, preprocessed, settings.ratio)
+    if settings.ratio and plan.patience:
+        steps = plan.patience * -(-len(learnt.chosen["train"]) // plan.batch_size)
+        remarks += [
+            f"The plan's patience of {counted(plan.patience, 'epoch')} is {counted(steps, 'step')} in this run."
+        ]
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
     with lock_run(fabric, run):
         network, weights = build_network(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.training import VAL, run_of, tiny_settings
+from builders.training import VAL, run_of, tiny_plan, tiny_settings
 
 from htunet.cli.predict import main as predict
 from htunet.cli.train import main
@@ -16,6 +16,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import json_hash, read_json, write_json
 from htunet.inference import test_set
 from htunet.paths import DatasetPaths, RunPaths, find_runs
+from htunet.planning.plans import save_plans
 from htunet.reproducibility import training_command
 from htunet.training import record
 from htunet.training.run import train
@@ -144,6 +145,14 @@ def test_the_images_that_a_run_has_learnt_from_are_known_afterwards(tiny: Datase
     write_json(tiny.few_shot_json(0, 1), order | {"order": order["order"][::-1]})
     with pytest.raises(HtunetError, match=r"fold_0_seed_1.json has changed since Tiny Plain fold0 seed1"):
         learnt_fold(few)
+
+
+def test_how_many_steps_the_patience_of_a_plan_is_in_a_few_shot_run(
+    tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_plans(tiny.plans_json, {"tiny": tiny_plan(patience=3)})
+    train_tiny(0.35)  # 5 images, 4 in a batch
+    assert "The plan's patience of 3 epochs is 6 steps in this run." in caplog.text
 
 
 def test_new_images_are_compared_with_the_images_that_the_run_has_learnt_from(
