@@ -10,6 +10,7 @@ from htunet.data.mask_names import (
     NUMBERED,
     Matched,
     frame_of,
+    in_own_folders,
     is_marked,
     is_mask_word,
     keys_of,
@@ -217,7 +218,7 @@ def _added(names: Sequence[str], masks: Sequence[str]) -> Matched:
         raise _uncertain(names, masks, f"they fit in {len(ways)} ways: {shown}")
     (before, after), masks_of = ways[0]
     unmatched = {} if masks is names else {mask: NO_IMAGE for mask in masks if mask not in taken}
-    matched = Matched({name: tuple(masks_of.get(name, ())) for name in others}, unmatched)
+    matched = in_own_folders(Matched({name: tuple(masks_of.get(name, ())) for name in others}, unmatched))
     matched.note = _note(matched, ("", ""), (before, after))
     return matched
 

@@ -50,9 +50,8 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     Tried in turn: the same path, the path without words such as ``_mask`` (and folders such as ``masks``), the stem in
     any folder, the stem without such words, that with numbers by their value (``1`` and ``001``). Images that differ in
     the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``,
-    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder, and none of another
-    folder to an image that has one in its own. Where no image has its name, a mask ``x__0001`` of a frame is a mask of
-    ``x``.
+    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder (``in_own_folders``
+    says more). Where no image has its name, a mask ``x__0001`` of a frame is a mask of ``x``.
     """
     of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
     by_whole_name = {
@@ -71,7 +70,7 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
 
     folders = {folder for image in images if (folder := keys_of(image)[1][0])}
     found: dict[str, list[str]] = {image: [] for image in images}
-    unmatched, elsewhere = dict[str, str](), dict[str, str]()
+    unmatched = dict[str, str]()
     for mask in masks:
         candidates = list[str]()
         for name in dict.fromkeys((mask, of_file[mask])):
@@ -89,17 +88,33 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
             candidates = [image for image in candidates if composed(image) in own]
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
-            if keys_of(of_file[mask])[1][0] != keys_of(candidates[0])[1][0]:
-                elsewhere[mask] = candidates[0]
         elif candidates:
             unmatched[mask] = f"a mask whose name fits several images: {', '.join(map(printable, candidates[:3]))}"
         else:
             unmatched[mask] = NO_IMAGE
-    for mask, image in elsewhere.items():
-        if not {*found[image]} <= elsewhere.keys():  # a mask in the image's own folder is its
-            found[image].remove(mask)
-            unmatched[mask] = f"a mask of the name of {printable(image)}, which has one in its own folder"
-    return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
+    return in_own_folders(Matched({image: tuple(names) for image, names in found.items()}, unmatched))
+
+
+def in_own_folders(matched: Matched) -> Matched:
+    """``matched`` without masks of another folder than their image, where that has one in its own folder.
+
+    Where any image has one in its own folder, a mask of ``B`` does not belong to an image of ``A``, either; one folder
+    may lie in the other. Words such as ``masks`` do not count, nor does letter case.
+    """
+    masks_of, unmatched = dict(matched.masks_of), dict(matched.unmatched)
+    folder_of = {
+        name: PurePosixPath(keys_of(name)[1][0].lower()) for image in masks_of for name in (image, *masks_of[image])
+    }
+    own = {image for image in masks_of if any(folder_of[mask] == folder_of[image] for mask in masks_of[image])}
+    for image, masks in matched.masks_of.items():
+        for mask in masks if own else ():
+            here, there = folder_of[image], folder_of[mask]
+            if there != here and image in own:
+                unmatched[mask] = f"a mask of the name of {printable(image)}, which has one in its own folder"
+            elif not (there.is_relative_to(here) or here.is_relative_to(there)):
+                unmatched[mask] = f"a mask of another folder than the image of its name, {printable(image)}"
+        masks_of[image] = tuple(mask for mask in masks if mask not in unmatched)
+    return Matched(masks_of, unmatched, matched.note)
 
 
 def frame_of(mask: str) -> tuple[str, int] | None:

@@ -42,6 +42,17 @@ def test_a_mask_of_another_class_is_not_taken_because_its_name_is_unique() -> No
     assert found.unmatched == {"malignant/1_mask.png": "a mask without an image"}
 
 
+@pytest.mark.parametrize("word", ["", "_mask", "_tumor"])
+def test_a_mask_of_another_folder_is_not_taken_where_others_lie_in_their_own(word: str) -> None:
+    """A/003 has no mask; B/003 is the mask of an image that is missing. One in no folder contradicts nothing."""
+    images, own = ["A/001.png", "A/002.png", "A/003.png"], [f"a/001{word}.png", f"A/002{word}.png"]
+    found = match_files(images, [*own, f"B/003{word}.png"])
+    assert found.masks_of == {"A/001.png": (own[0],), "A/002.png": (own[1],), "A/003.png": ()}
+    assert found.unmatched == {f"B/003{word}.png": "a mask of another folder than the image of its name, A/003.png"}
+    for other in (f"003{word}.png", f"A/lesion/003{word}.png"):
+        assert match_files(images, [*own, other]).masks_of["A/003.png"] == (other,)
+
+
 def test_several_masks_of_one_image_are_kept_in_their_order() -> None:
     found = match_masks(["a.png"], ["a_mask.png", "a_mask_1.png", "a_mask_2.png"])
     assert found.masks_of["a.png"] == ("a_mask.png", "a_mask_1.png", "a_mask_2.png")
