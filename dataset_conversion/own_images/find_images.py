@@ -13,8 +13,8 @@ from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import FORMATS, is_image
-from htunet.data.mask_names import BESIDE_MASKS
-from htunet.data.names import listed, name_finder
+from htunet.data.mask_names import BESIDE_MASKS, is_mask_word, keys_of
+from htunet.data.names import listed, name_finder, stem_of
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object
@@ -77,7 +77,13 @@ def _find_files(findings: Findings, split: str, data: OwnData, images: Path, mas
         if not name.lower().endswith(TABLES):
             findings.leave_out(name, "not an image that can be read")
     if masks is None:
-        findings.images += [Found(split=split, base=images, name=name) for name in names]
+        marked = {name for name in names if any(map(is_mask_word, (*PurePosixPath(name).parts[:-1], stem_of(name))))}
+        others = {keys_of(name)[1] for name in names if name not in marked}
+        for name in names:
+            if name in marked and keys_of(name)[1] in others:
+                findings.leave_out(name, "a mask; without --masks only images are read")
+            else:
+                findings.images.append(Found(split=split, base=images, name=name))
         return
     matched = match_files(names, None if together else mask_names, data.pairs)
     if not any(matched.masks_of.values()):
@@ -199,12 +205,31 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
         for label, case in ending_with(folder / LABEL_FOLDERS[split], ending):
             if not in_any_case(folder / images / f"{case}_0000{ending}").exists():
                 findings.leave_out(f"{LABEL_FOLDERS[split]}/{label.name}", f"a mask without an image _0000{ending}")
+        _leave_out_others(folder, split, ending, findings)
     if unlabelled:
         findings.notes.append(
             f"not used, because labelsTs has no label: {counted(len(unlabelled), 'image')} of imagesTs"
         )
     if not findings.images:
         raise HtunetError(f"{folder} holds no image imagesTr/ID_0000{ending} with its mask labelsTr/ID{ending}.")
+
+
+def _leave_out_others(folder: Path, split: str, ending: str, findings: Findings) -> None:
+    """Name the images and masks of nnU-Net's folders whose names are none of a case."""
+    images, labels = folder / IMAGE_FOLDERS[split], folder / LABEL_FOLDERS[split]
+
+    def is_stray(path: Path) -> bool:
+        plain = path.name[: -len(ending)]
+        fits = path.parent in (images, labels) and path.name.lower().endswith(ending.lower())
+        if fits and path.parent == images:  # a further channel, of an image or of a mask that is named already
+            case = re.sub(r"_\d{4}$", "", plain)
+            named = (images / f"{case}_0000{ending}", labels / f"{case}{ending}")
+            fits = case != plain and any(in_any_case(one).exists() for one in named)
+        return not fits and is_image(path)
+
+    for part, end in ((images, f"_0000{ending}"), (labels, ending)):
+        for name in files_in(part, is_stray)[0] if part.is_dir() else ():
+            findings.leave_out(f"{part.name}/{name}", f"not named {part.name}/ID{end}, as dataset.json requires")
 
 
 def _find_listed(folder: Path, entries: object, findings: Findings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders.own import build_own
+from PIL import Image
 
 from dataset_conversion.common import ConversionReport
 from dataset_conversion.own_images.convert import convert_own
@@ -143,6 +144,36 @@ def test_a_mask_of_a_missing_image_is_not_joined_to_one_of_another_folder(home: 
     findings = find_images(OwnData(name="Mine", images=images, masks=masks))
     assert [len(one.mask_names) for one in findings.images] == [1, 1]
     assert list(excluded(findings)) == ["malignant/1_mask.png"]
+
+
+def test_masks_among_the_images_of_a_classification_are_no_images(home: Path) -> None:
+    masks = ["benign/1_mask.png", "benign/1_mask_1.png", "malignant/masks/1.png"]
+    images = ["benign/1.png", "malignant/1.png", "malignant/2_mask.png"]  # the last one of no other image
+    build_own(home, [name.removesuffix(".png") for name in [*images, *masks]])
+    findings = find_images(OwnData(name="Mine", images=home / "images", classes="^(benign|malignant)"))
+    assert sorted(one.name for one in findings.images) == images
+    assert excluded(findings) == dict.fromkeys(masks, "a mask; without --masks only images are read")
+
+
+def test_files_of_an_nnunet_folder_that_are_no_case_are_named(home: Path) -> None:
+    of_cases = ["imagesTr/a_0000.png", "imagesTr/a_0001.png", "imagesTs/t_0000.PNG", "labelsTr/a.png"]
+    strays = {
+        "imagesTr": ["d_0000.tif", "e.png", "f_0000.jpg", "g_0001.png", "sub/a_0000.png"],
+        "imagesTs": ["u.png"],
+        "labelsTr": ["d.tif", "f.tif"],
+    }
+    for name in [*of_cases, *(f"{part}/{name}" for part, names in strays.items() for name in names)]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(home / name)
+    (home / "imagesTr" / "notes.txt").touch()
+    write_json(home / "dataset.json", {"channel_names": {"0": "US"}, "labels": {"background": 0, "lesion": 1}})
+    findings = find_images(OwnData(name="Mine", nnunet=home))
+    assert [one.name for one in findings.images] == of_cases[:1]
+    assert excluded(findings) == {
+        f"{part}/{name}": f"not named {part}/ID{'' if part == 'labelsTr' else '_0000'}.png, as dataset.json requires"
+        for part, names in strays.items()
+        for name in names
+    }
 
 
 def test_a_folder_without_a_mask_that_can_be_read_says_what_it_holds(home: Path) -> None:
