@@ -25,6 +25,7 @@ from htunet.errors import HtunetError, counted
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
+OVERLAP = "masks of one image mark the same pixels with different labels, the later mask is used"
 UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
 FIELD_MM = (8.0, 600.0)
 NO_FIELD = (
@@ -197,6 +198,7 @@ def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: 
         whole = filled(found) if job.fill_outlines else found
         if not np.array_equal(whole, found):
             remarks.append(FILLED)
+        remarks += [OVERLAP] if ((whole > 0) & (labels > 0) & (whole != labels)).any() else []
         labels = np.where(whole > 0, whole, labels)
         if moved:
             remarks.append(SNAPPED if is_lossy(path) else BLURRED)

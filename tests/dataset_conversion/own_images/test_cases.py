@@ -11,9 +11,13 @@ from builders.medical import write_dicom
 from builders.own import build_own, labelled
 from PIL import Image
 
+from dataset_conversion.own_images.cases import OVERLAP
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
 from htunet.data.formats.stacks import NO_COLOURS
+from htunet.data.image_io import read_labels
+from htunet.data.raw import read_raw
+from htunet.paths import DatasetPaths
 
 PLACES = {
     "same": {},
@@ -66,6 +70,23 @@ def test_images_that_were_all_given_one_patient_are_named(home: Path) -> None:
         path.unlink()
     report = convert_own(OwnData(name="Mine", images=images, masks=masks))
     assert "the group 'patient_0001' has 10 of 10 images: check that it is one patient" in report.notes
+
+
+def test_masks_of_one_image_that_overlap_with_different_labels_are_named(home: Path) -> None:
+    """20 columns: rows 10-39 and 20-49 are 600 pixels each, and the later mask takes 400 of the earlier one."""
+    for part in ("images", "masks"):
+        (home / part).mkdir()
+    for name, values in (("a", (1, 2)), ("b", (1, 1))):
+        Image.fromarray(labelled(1, values[1], (60, 20))[0]).save(home / "images" / f"{name}.png")
+        for number, value in enumerate(values):
+            mask = np.zeros((60, 20), np.uint8)
+            mask[10 * (number + 1) : 10 * (number + 1) + 30] = value
+            Image.fromarray(mask).save(home / "masks" / f"{name}_mask_{number}.png")
+    report = convert_own(OwnData(name="Mine", images=home / "images", masks=home / "masks", labels="x=1,y=2"))
+    raw = read_raw(DatasetPaths(report.dataset))
+    found = [np.bincount(read_labels(raw.label_path(case)).ravel(), minlength=3).tolist() for case in raw.cases]
+    assert found == [[400, 200, 600], [400, 800, 0]]
+    assert [note for note in report.notes if "different labels" in note] == [f"{OVERLAP}: 1 case, a"]
 
 
 @pytest.mark.parametrize(
