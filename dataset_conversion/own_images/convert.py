@@ -17,6 +17,7 @@ from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.folds import OfficialFolds, named_splits, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
+from htunet.data.duplicates import DuplicatePair, cluster
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import is_picture, open_stack
 from htunet.data.label_maps import LabelMap, Survey, given, infer_in_splits, survey, unreadable
@@ -209,7 +210,10 @@ def names_for(rule: str, found: Sequence[Found]) -> list[str]:
 
 
 def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]]:
-    """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish."""
+    """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish.
+
+    A PatientID without an issuer is the one with an issuer, and a file without a PatientID is of its study's patient.
+    """
     if data.groups:
         names = names_for(data.groups, found)
         tags = read_tags(data.groups, names, option="--groups", columns=GROUP_COLUMNS)
@@ -220,14 +224,26 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         return [tags.of.get(name, "") for name in names], tags.notes
     workers, paths = suitable_workers(len(found), data.workers), (one.image for one in found)
     patients = list(parallel_map(patient_of, paths, workers=workers, threads=True, number=len(found)))
-    numbers = {
-        patient: f"patient_{number:04d}"
-        for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)
-    }
+    no_issuer = {patient for patient, issuer, _ in patients if not issuer}
+    no_patient = {study for patient, _, study in patients if not patient}
+    first: dict[tuple[str, str, str], int] = {}
+    same = []
+    for position, (patient, issuer, study) in enumerate(patients):
+        by_id = ("id", patient, "" if patient in no_issuer else issuer)
+        by_study = ("study", study, "" if study in no_patient else patient)
+        keys = [key for key in (by_id, by_study) if key[1]]
+        same += [DuplicatePair(first.setdefault(key, position), position, 1.0, True) for key in keys]
+    numbered, groups = cluster(same), [""] * len(patients)
+    for number, positions in enumerate(numbered, start=1):
+        for position in positions:
+            groups[position] = f"patient_{number:04d}"
     notes = [
-        f"groups are the patients in the DICOM headers ({counted(len(numbers), 'patient')}), numbered here: no "
+        f"groups are the patients in the DICOM headers ({counted(len(numbered), 'patient')}), numbered here: no "
         "id or name of a "
         "patient is read into the data set (file names are kept in cases.csv)"
-    ] * bool(numbers)
-    groups = [numbers.get(patient, "") for patient in patients]
+    ] * bool(numbered)
+    if len({(patient, issuer) if patient else study for patient, issuer, study in patients} - {""}) > len(numbered):
+        notes.append(
+            "DICOM files without a PatientID, or without its issuer, were joined with others by study or by id"
+        )
     return groups, [*notes, *large_groups(groups, len(groups))]

@@ -155,18 +155,17 @@ def _place(header: "Dataset", sides_mm: Sides) -> PlaceInSpace | None:
     return PlaceInSpace(tuple(place.tolist()), tuple(map(tuple, directions.tolist())), max(sides_mm))
 
 
-def patient_of(path: Path) -> str:
-    """What distinguishes patients within a data set, never to be written; empty where the file does not say."""
+def patient_of(path: Path) -> tuple[str, ...]:
+    """PatientID, its issuer, and the study, never to be written; each empty where the file does not say."""
+    unknown = ("",) * len(PATIENT_TAGS)
     if not is_dicom(path):
-        return ""
+        return unknown
     try:
         with readable(path):
             header = read_header(path)
-            known = [str(header.get(tag, "") or "").strip() for tag in PATIENT_TAGS]
+            return tuple(str(header.get(tag, "") or "").strip() for tag in PATIENT_TAGS)
     except HtunetError:
-        return ""  # whoever reads its pixels names it
-    patient, issuer, study = known
-    return f"{issuer}\n{patient}" if patient else study
+        return unknown  # whoever reads its pixels names it
 
 
 def read_header(path: Path) -> "Dataset":

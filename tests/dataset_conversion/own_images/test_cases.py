@@ -72,6 +72,21 @@ def test_images_that_were_all_given_one_patient_are_named(home: Path) -> None:
     assert "the group 'patient_0001' has 10 of 10 images: check that it is one patient" in report.notes
 
 
+def test_a_patient_whose_files_say_more_and_less_of_it_is_one_group(home: Path) -> None:
+    """A study and a PatientID without an issuer join; another issuer, or another PatientID, is another patient."""
+    tags = [("17", "H", "1.1"), ("17", "", "1.2"), ("", "", "1.2"), ("18", "H", "1.3"), ("18", "G", "1.4")]
+    images, masks = build_own(home, [str(number) for number in range(6)])
+    for number, (patient, issuer, study) in enumerate([*tags, ("19", "H", "1.3")]):
+        more = {"PatientID": patient, "IssuerOfPatientID": issuer, "StudyInstanceUID": study}
+        write_dicom(images / f"{number}.dcm", labelled(1, number)[0], **more)
+        (images / f"{number}.png").unlink()
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    groups = [case.group for case in read_raw(DatasetPaths(report.dataset)).cases]
+    assert groups == [f"patient_000{number}" for number in (1, 1, 1, 2, 3, 4)]
+    assert any("headers (4 patients)" in note for note in report.notes)
+    assert any("without its issuer, were joined" in note for note in report.notes)
+
+
 def test_masks_of_one_image_that_overlap_with_different_labels_are_named(home: Path) -> None:
     """20 columns: rows 10-39 and 20-49 are 600 pixels each, and the later mask takes 400 of the earlier one."""
     for part in ("images", "masks"):
