@@ -78,9 +78,9 @@ def _find_files(findings: Findings, split: str, data: OwnData, images: Path, mas
             findings.leave_out(name, "not an image that can be read")
     if masks is None:
         marked = {name for name in names if any(map(is_mask_word, (*PurePosixPath(name).parts[:-1], stem_of(name))))}
-        others = {keys_of(name)[1] for name in names if name not in marked}
+        unmarked = {keys_of(name)[1] for name in names if name not in marked}
         for name in names:
-            if name in marked and keys_of(name)[1] in others:
+            if name in marked and keys_of(name)[1] in unmarked:
                 findings.leave_out(name, "a mask; without --masks only images are read")
             else:
                 findings.images.append(Found(split=split, base=images, name=name))
