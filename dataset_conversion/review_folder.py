@@ -15,7 +15,7 @@ from dataset_conversion.common import read_mask
 from dataset_conversion.formats.annotations import read_annotations
 from dataset_conversion.formats.coco import read_coco
 from dataset_conversion.formats.polygons import fill_polygons, polygons_of
-from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, draw
+from dataset_conversion.formats.shapes import BACKGROUND, BEYOND, AnnotatedImage, draw
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
 from htunet.data.names import listed
 from htunet.data.review_case import ACCEPTED, Correction, ReviewCase
@@ -135,7 +135,13 @@ def _forms(
             unknown = f"it has the labels {listed(strange)}; the data set has {', '.join(labels)}"
             raise HtunetError(f"{image.stem}, {form}: {annotated.problem or unknown}.")
         try:
-            found[form], _ = draw(annotated, {BACKGROUND: 0, **labels}, (height, width))
+            if annotated.size not in (None, (height, width)):
+                tall, wide = annotated.size or (0, 0)
+                raise HtunetError(f"drawn on an image of {wide} x {tall} pixels, but the image has {width} x {height}; "
+                                  "export the annotations at the size of the image")  # fmt: skip
+            found[form], remarks = draw(annotated, {BACKGROUND: 0, **labels}, (height, width))
+            if BEYOND in remarks:
+                raise HtunetError(BEYOND.replace(" and were cut", ""))
         except HtunetError as error:
             raise HtunetError(f"{image.stem}, {form}: {error}.") from None
     return found

@@ -172,3 +172,21 @@ def test_what_cannot_be_meant_is_one_error_with_the_case(folder: Path, tmp_path:
         read_review(tmp_path, ONE)
     with pytest.raises(UsageError, match="holds files already"):
         write_review(folder, items(ONE), ONE)
+
+
+def test_annotations_of_a_resized_image_are_refused(folder: Path) -> None:
+    """The images are 60 x 40; a tool that made them 120 x 80 has outlines of twice the size."""
+
+    def enlarge(content: dict) -> None:
+        content["shapes"][0]["points"] = [[2 * x, 2 * y] for x, y in content["shapes"][0]["points"]]
+
+    edit(folder / "images" / "a.json", enlarge)
+    with pytest.raises(HtunetError, match="a, LabelMe: shapes reach beyond the image"):
+        read_review(folder, ONE)
+    edit(folder / "images" / "a.json", lambda content: content.update(imageHeight=80, imageWidth=120))
+    with pytest.raises(HtunetError, match="a, LabelMe: drawn on an image of 120 x 80 pixels, but the image has 60 x"):
+        read_review(folder, ONE)
+    (folder / "images" / "a.json").unlink()
+    edit(folder / "coco.json", lambda content: content["images"][0].update(height=80, width=120))
+    with pytest.raises(HtunetError, match="a, COCO: drawn on an image of 120 x 80"):
+        read_review(folder, ONE)
