@@ -2,16 +2,18 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from htunet.data.duplicates import find_duplicates, signature_of
 from htunet.data.image_io import read_image, write_png
+from htunet.data.names import listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, read_excluded, read_raw, write_raw_index
 from htunet.data.review_case import Correction
 from htunet.data.split_files import load_splits, save_splits
+from htunet.data.tables import ZEROS
 from htunet.errors import HtunetError, counted
 from htunet.files import file_hash, read_json, read_object, whole_folder, write_json
 from htunet.paths import FIRST_OWN, DatasetPaths, all_datasets
@@ -121,9 +123,12 @@ def with_corrections(
 
 
 def describe(target: DatasetPaths) -> list[str]:
-    """How many corrections each fold learns from, a line each."""
-    corrects = read_object(target.raw / RECORD)["corrects"]
-    return [
+    """How many corrections each fold learns from, a line each, and the groups that only corrections have."""
+    corrects, cases = read_object(target.raw / RECORD)["corrects"], read_raw(target).cases
+    new = {case.group for case in cases if case.id in corrects and not case.id.startswith(f"{case.group}_corrected")}
+    new -= {case.group for case in cases if case.id not in corrects}
+    notes = [f"groups of review.csv that the data set does not have: {listed(sorted(new))}"] if new else []
+    return notes + [
         f"fold{number}: {counted(len(corrects.keys() & set(fold['train'])), 'correction')} of {len(corrects)} in the "
         "training; the others are of patients or images that it validates or tests"
         for number, fold in enumerate(load_splits(target.splits_json))
@@ -153,7 +158,7 @@ def _new_cases(cases: Sequence[Case], corrected: Sequence[Correction], groups: M
 def _same_pictures(dataset: DatasetPaths, corrected: Sequence[Correction], groups: Mapping[str, str]) -> dict[str, str]:
     """The group of each correction: of the case that it corrects or whose picture it shows, else its own."""
     raw = read_raw(dataset)
-    found = {one.name: groups.get(one.case, "") or one.facts["group"] for one in corrected}
+    found = {one.name: groups.get(one.case, "") or _known(one.facts["group"], groups.values()) for one in corrected}
     new = [one for one in corrected if one.case not in groups]
     if new:
         images = (*map(raw.image_path, raw.cases), *(one.image for one in new))
@@ -162,6 +167,19 @@ def _same_pictures(dataset: DatasetPaths, corrected: Sequence[Correction], group
                 name = new[pair.second - len(raw.cases)].name
                 found[name] = groups[raw.cases[pair.first].id]
     return {name: group or name for name, group in found.items()}
+
+
+def _known(typed: str, groups: Iterable[str]) -> str:
+    """The group that was meant: spreadsheets save 007 as 7, and people differ in blanks and letter case."""
+    typed, known = typed.strip(), {*groups}
+    alike = sorted(group for group in known if _plain(group) == _plain(typed)) if typed not in known else []
+    if len(alike) > 1:
+        raise HtunetError(f"review.csv has the group {typed!r}; is it {' or '.join(alike)}? Write it in full.")
+    return alike[0] if alike else typed
+
+
+def _plain(group: str) -> str:
+    return ZEROS.sub("", group.strip().lower())
 
 
 def _digest(dataset: DatasetPaths, corrected: Sequence[Correction]) -> str:

@@ -1,15 +1,19 @@
 """Which folds learn from corrected cases, and when a corrected data set is made anew."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from builders.raw import build_raw
 from builders.training import tiny_plan
 
 from htunet.data.image_io import read_labels, write_png
-from htunet.data.raw import read_raw
+from htunet.data.raw import read_raw, write_raw_index
 from htunet.data.review_case import Correction
 from htunet.data.split_files import save_splits
-from htunet.experiments.corrections import RECORD, corrected_dataset, with_corrections
+from htunet.errors import HtunetError
+from htunet.experiments.corrections import RECORD, corrected_dataset, describe, with_corrections
 from htunet.files import read_json, write_json
 from htunet.planning.plans import save_plans
 
@@ -48,3 +52,30 @@ def test_a_corrected_data_set_is_made_anew_where_masks_or_folds_have_changed() -
     content = read_json(first.raw / RECORD)
     write_json(first.raw / RECORD, {name: content[name] for name in ("sha256", "dataset", "corrects")})
     assert corrected_dataset(dataset, found, "tiny") == first  # an earlier version recorded no more
+
+
+@pytest.mark.usefixtures("home")
+def test_a_typed_group_is_that_of_the_data_set_without_its_zeros_blanks_and_letter_case(tmp_path: Path) -> None:
+    """The last case, of the tested patient P007, must keep its patient's new images out of the training."""
+    dataset = build_raw(6)
+    raw = read_raw(dataset)
+    ids = [case.id for case in raw.cases]
+    named = [replace(case, group=f"P00{number}") for number, case in enumerate(raw.cases, start=2)]
+    named[0] = replace(named[0], group="p2")  # beside P2 below: which of them "p02" is cannot be told
+    named[1] = replace(named[1], group="P2")
+    write_raw_index(dataset.raw, dataset.short_name, raw.info, named, [])
+    save_plans(dataset.plans_json, {"tiny": tiny_plan()})
+    save_splits(dataset.splits_json, [{"train": ids[:4], "val": ids[4:5], "test": ids[5:]}])
+    labels, found = np.zeros((64, 64), np.uint8), []
+    for number, group in enumerate(("p7 ", "P007", "P8", "")):
+        image, facts = tmp_path / f"new{number}.png", {"case": "", "class": "", "spacing_mm": "", "source": "x"}
+        write_png(image, np.random.default_rng(number + 90).integers(0, 256, (64, 64), dtype=np.uint8))
+        found.append(Correction(name=f"new{number}", image=image, labels=labels, facts=facts | {"group": group},
+                                form="mask"))  # fmt: skip
+    target = corrected_dataset(dataset, found, "tiny")
+    assert [case.group for case in read_raw(target).cases if "_corrected" in case.id] == ["P007", "P007", "P8", "new3"]
+    assert read_json(target.splits_json)[0]["train"] == [*ids[:4], "new2_corrected", "new3_corrected"]
+    assert describe(target)[0] == "groups of review.csv that the data set does not have: P8"
+    unclear = replace(found[0], facts=found[0].facts | {"group": "p02"})
+    with pytest.raises(HtunetError, match="the group 'p02'; is it P2 or p2"):
+        corrected_dataset(dataset, [unclear], "tiny")
