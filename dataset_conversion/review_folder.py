@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from dataset_conversion.common import read_mask
-from dataset_conversion.formats.annotations import read_annotations
+from dataset_conversion.formats.annotations import ENDINGS, read_annotations
 from dataset_conversion.formats.coco import read_coco
 from dataset_conversion.formats.polygons import fill_polygons, polygons_of
 from dataset_conversion.formats.shapes import BACKGROUND, BEYOND, AnnotatedImage, draw
+from htunet.data.folders import files_in
+from htunet.data.formats.stacks import ENDINGS as IMAGES
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
 from htunet.data.names import listed
 from htunet.data.review_case import ACCEPTED, Correction, ReviewCase
@@ -83,8 +85,8 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
     if not (folder / REVIEW).is_file():
         raise UsageError(f"{folder} has no {REVIEW}: name a folder that htunet_review has written.")
     coco = _read_coco(folder / "coco.json")
-    found = []
-    for row in read_csv(folder / REVIEW, COLUMNS, any_delimiter=True):
+    found, rows = [], read_csv(folder / REVIEW, COLUMNS, any_delimiter=True)
+    for row in rows:
         name = checked_name(row["name"], "the name", folder / REVIEW)
         image = folder / "images" / f"{name}.png"
         forms = _forms(folder, image, coco, labels)
@@ -103,12 +105,30 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
             form, mask = next(iter((corrected or forms).items()))
             form = form if corrected else ACCEPTED
             found.append(Correction(name=name, image=image, labels=mask, facts=row, form=form))
+    _refuse_other_files(folder, {row["name"] for row in rows})
     if not found:
         raise HtunetError(
             f"Nothing in {folder} was corrected. Correct masks/, coco.json or the LabelMe files, or write yes into the "
             f"column accept of {REVIEW} where a prediction is right as it is."
         )
     return found
+
+
+def _refuse_other_files(folder: Path, names: set[str]) -> None:
+    """HtunetError for images and annotations that ``write_review`` did not write: corrections that nobody would read.
+
+    Files of a case whose row was deleted, or one of its files, are no fault.
+    """
+    files, _ = files_in(folder, lambda path: path.name.lower().endswith((*IMAGES, *ENDINGS)))
+    stems = {name[7:-4] for name in files if name.startswith("images/") and f"masks/{name[7:]}" in files} | names
+    own = {f"{stem}{ending}" for stem in stems for ending in (".png", ".json")}
+    kept = {REVIEW, "coco.json", *(f"images/{name}" for name in own), *(f"masks/{name}" for name in own)}
+    kept -= {f"masks/{stem}.json" for stem in stems}
+    if other := [name for name in files if name not in kept]:
+        raise HtunetError(
+            f"{folder} holds files that are not read: {listed(other)}. Corrections are read from coco.json, "
+            "images/NAME.json and masks/NAME.png; save them under these names, or move the files elsewhere."
+        )
 
 
 def _forms(
@@ -148,10 +168,14 @@ def _forms(
 
 
 def _read_coco(path: Path) -> dict[str, AnnotatedImage]:
-    """Annotations by the image's file name without folders; empty if no image has an annotation."""
-    if not path.exists() or not read_object(path, any_number=True).get("annotations"):
+    """Annotations by the image's file name without folders."""
+    if not path.exists():
         return {}
-    return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in read_coco(path).images}
+    content = read_object(path, any_number=True)
+    images = read_coco(path).images if content.get("annotations") else [
+        AnnotatedImage(str(entry["file_name"])) for entry in content.get("images") or []
+    ]  # fmt: skip
+    return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in images}
 
 
 def _digest(labels: UInt8) -> str:

@@ -190,3 +190,18 @@ def test_annotations_of_a_resized_image_are_refused(folder: Path) -> None:
     edit(folder / "coco.json", lambda content: content["images"][0].update(height=80, width=120))
     with pytest.raises(HtunetError, match="a, COCO: drawn on an image of 120 x 80"):
         read_review(folder, ONE)
+
+
+def test_a_coco_file_without_any_annotation_means_that_nothing_is_there(folder: Path) -> None:
+    edit(folder / "coco.json", lambda content: content.update(annotations=[]))
+    found = read_review(folder, ONE)  # the third image had none before
+    assert [(one.name, one.form, int(one.labels.sum())) for one in found] == [("a", "COCO", 0), ("b", "COCO", 0)]
+
+
+@pytest.mark.parametrize("name", ["masks/b.tif", "masks/b_mask.png", "images/b_mask.png", "instances_default.json"])
+def test_corrections_under_another_name_are_refused(folder: Path, name: str) -> None:
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
+    assert len(read_review(folder, ONE)) == 1
+    (folder / name).write_bytes((folder / "masks" / "b.png").read_bytes())
+    with pytest.raises(HtunetError, match=f"holds files that are not read: {name}"):
+        read_review(folder, ONE)
