@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset_conversion.common import (
+    LOSSY_THRESHOLD,
     Collected,
     ConversionReport,
     Converter,
@@ -119,6 +120,7 @@ def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = Fals
                 case=Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=source),
                 image=images[name],
                 masks=(masks[name],),
+                threshold=LOSSY_THRESHOLD,
                 fit_masks=fit_masks,
                 crop_overlays=crop_overlays,
             )

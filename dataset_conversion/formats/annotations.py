@@ -1,6 +1,7 @@
 """Annotations of any tool: which one wrote a file is recognised by its content."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
         names, unknown = files_in(path, lambda one: one.suffix.lower() in ENDINGS)
         paths = [path / name for name in names]
     files: list[AnnotationFile] = []
+    not_read: list[str] = []
     labelme: dict[Path, list[AnnotatedImage]] = {}
     for one in paths:
         found = _read(one)
         if found is None:
-            unknown.append(one.name)
+            not_read.append(one.name)
         elif isinstance(found, AnnotatedImage):
             if one.parent != path and path.is_dir() and not set("/\\") & set(found.file_name):
                 found.file_name = (one.parent.relative_to(path) / found.file_name).as_posix()  # it lies beside the file
@@ -55,7 +57,10 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
             f"{path}: all coordinates lie between 0 and 1, as fractions of the image do. Export them in pixels."
         )
     if not files:
-        raise HtunetError(f"{path} holds no annotations that are read: {KNOWN}; found {listed(unknown)}.")
+        raise HtunetError(f"{path} holds no annotations that are read: {KNOWN}; found {listed([*not_read, *unknown])}.")
+    if not_read:
+        note = f"not read, because they are none of {KNOWN}: {listed(not_read)}"
+        files[0] = replace(files[0], notes=(*files[0].notes, note))
     return files
 
 

@@ -35,7 +35,11 @@ Regions = Iterable[tuple[Any, Any]]
 
 def read_via(path: Path, content: Mapping[str, Any] | None) -> list[AnnotationFile]:
     """Read the JSON ``content`` of ``path``, or the CSV (None); raises HtunetError for labels that cannot be told."""
-    images = dict(_of_csv(path) if content is None else _of_json(content))
+    images, repeated = dict[str, list[tuple[Any, Any]]](), set[str]()
+    for name, regions in _of_csv(path) if content is None else _of_json(content):
+        if name in images:
+            repeated.add(name)
+        images.setdefault(name, []).extend(regions)
     options = _options(content or {})
     attributes = [named for regions in images.values() for _, named in regions if isinstance(named, Mapping)]
     known = dict.fromkeys(key for named in attributes for key, value in named.items() if _text(value, {}))
@@ -64,6 +68,8 @@ def read_via(path: Path, content: Mapping[str, Any] | None) -> list[AnnotationFi
     files = [_file(reader, images.values()) for reader, images in by_reader.items()] or [_file(path.stem, [])]
     for file in files:
         for image in file.images:
+            if image.file_name in repeated:
+                image.problem = "several entries of the file, of images of unlike size, have this name"
             image.problem = image.problem or (without[image.file_name].problem if image.file_name in without else "")
     return files
 
@@ -75,14 +81,15 @@ def _file(reader: str, images: Iterable[AnnotatedImage]) -> AnnotationFile:
 
 
 def _of_csv(path: Path) -> Iterator[tuple[str, Regions]]:
-    found: dict[str, list[tuple[Any, Any]]] = {}
+    found: dict[tuple[str, str], list[tuple[Any, Any]]] = {}
     for line, row in enumerate(read_csv(path, CSV_COLUMNS, {"#filename": "filename"}, any_delimiter=True), start=2):
-        regions = found.setdefault(row["filename"], [])
+        regions = found.setdefault((row["filename"], row.get("file_size", "")), [])
         where = f"{path}, line {line}: a region"
         shape, named = (parse_json(row[column] or "{}", where, any_number=True) for column in CSV_COLUMNS[1:])
         if shape:
             regions.append((shape, named))
-    yield from found.items()
+    for (name, _), regions in found.items():
+        yield name, regions
 
 
 def _of_json(content: Mapping[str, Any]) -> Iterator[tuple[str, Regions]]:

@@ -16,12 +16,12 @@ their being together, which no tested image shows, as each is tested by one fold
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from htunet.data.expected_dice import COLUMNS, PredictedDice
-from htunet.evaluation.summary import dice_of_cases
 from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths, find_runs
 from htunet.planning.configuration import digest
@@ -105,6 +105,18 @@ def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]
     low, high = float(ordered[n - rank]), float(ordered[rank - 1])
     fitted, spread = _isotonic(expected, dice), _spread(expected, residuals)
     return DiceCalibration(expected, dice, fitted, spread, low, high)
+
+
+def dice_of_cases(per_case_csv: Path) -> dict[str, list[float]]:
+    """The Dice of each label of each case at the original size, under any policy: of a false alarm it is 0.
+
+    Cases of which neither prediction nor reference shows anything are not there.
+    """
+    found = dict[str, list[float]]()
+    for row in read_csv(per_case_csv, ("case", "resolution", "dice", "missed")):
+        if row["resolution"] == "original_size" and row["missed"] != "both":
+            found.setdefault(row["case"], []).append(float(row["dice"] or 0.0))
+    return found
 
 
 def calibration_of(run: RunPaths) -> DiceCalibration | None:

@@ -25,7 +25,7 @@ from htunet.evaluation.metrics import (
 )
 from htunet.evaluation.overlap import Counts
 from htunet.evaluation.statistics import Mean, bootstrap_means, ratio
-from htunet.files import read_csv, write_csv, write_json
+from htunet.files import write_csv, write_json
 from htunet.reproducibility import provenance
 
 FORMAT = 2
@@ -190,18 +190,6 @@ def per_case_rows(summary: Summary) -> Iterator[dict[str, Any]]:
         values = {name: "" if math.isnan(v) else repr(v) for name, v in row.values(summary.policy).items()}
         about = {"case": row.case, "class": row.class_name, "group": row.group, "label": row.label}
         yield identity | about | {"resolution": row.resolution} | values | {"missed": row.score.empty}
-
-
-def dice_of_cases(per_case_csv: Path) -> dict[str, list[float]]:
-    """The Dice of each label of each case at the original size, under any policy: of a false alarm it is 0.
-
-    Cases of which neither prediction nor reference shows anything are not there.
-    """
-    found = dict[str, list[float]]()
-    for row in read_csv(per_case_csv, ("case", "resolution", "dice", "missed")):
-        if row["resolution"] == ORIGINAL and row["missed"] != BOTH_EMPTY:
-            found.setdefault(row["case"], []).append(float(row["dice"] or 0.0))
-    return found
 
 
 def summary_content(summary: Summary) -> dict[str, Any]:

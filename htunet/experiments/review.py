@@ -14,8 +14,7 @@ from htunet.data.raw import read_raw, spacing_text
 from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.freshness import are_of_earlier_files
-from htunet.evaluation.predicted_dice import calibration_of
-from htunet.evaluation.summary import dice_of_cases
+from htunet.evaluation.predicted_dice import calibration_of, dice_of_cases
 from htunet.experiments.time_budget import PLAN
 from htunet.files import read_csv, read_object
 from htunet.inference.folder import images_in

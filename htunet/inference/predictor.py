@@ -34,8 +34,7 @@ from htunet.models.precision import (
 )
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
-from htunet.planning.plans import Plan
-from htunet.planning.rules import sides_of
+from htunet.planning.plans import Plan, sides_of
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import to_input
 

@@ -14,7 +14,7 @@ from htunet.data.splits import TEST_ONLY, split_sizes
 from htunet.files import as_read, json_hash
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
-from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, OF_THE_MACHINE, STRETCH, Plan, comparable
+from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, OF_THE_MACHINE, STRETCH, Plan, comparable, sides_of
 from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
@@ -186,7 +186,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
     because["class_loss"] = f"{PAPER}: focal loss"
     because["augmentation"] = "mild; never up-down, because depth has a direction"
     augmentation = dict(rules.AUGMENTATION)
-    if sides := rules.sides_of([*info.labels, *info.classes]):
+    if sides := sides_of([*info.labels, *info.classes]):
         augmentation["mirror"] = 0.0
         because["augmentation"] += f"; never left-right, which would exchange {' and '.join(sides)}"
     because |= {"channels": info.gray_values} if info.gray_values else {}

@@ -1,7 +1,7 @@
 """plans.json: all that planning decided and all that later stages may know of it. Each decision has its reason."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,23 @@ def check_task(plan: Plan, task: str) -> None:
             f"The task {task!r} tells at least two classes of images apart; those of {plan.dataset}: {found}. Give its "
             "images classes (cases.csv and dataset.json) and plan it again, or train it with --task seg."
         )
+
+
+SIDES = (
+    *(("left", "right"), ("links", "rechts"), ("linke", "rechte"), ("gauche", "droite"), ("sinistra", "destra")),
+    *(("izquierda", "derecha"), ("izquierdo", "derecho"), ("esquerda", "direita"), ("左", "右")),
+)
+
+
+def sides_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Two labels or classes that differ in their side alone, which mirroring would exchange; else empty.
+
+    >>> sides_of(["background", "lobe_left", "lobe_right"]), sides_of(["left", "benign"])
+    (('lobe_left', 'lobe_right'), ())
+    """
+    known = {name.casefold(): name for name in names}
+    pairs = ((name, name.replace(one, other)) for one, other in SIDES for name in known if one in name)
+    return next(((known[name], known[mirrored]) for name, mirrored in pairs if mirrored in known), ())
 
 
 def check_plan(plan: Plan) -> None:

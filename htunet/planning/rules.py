@@ -4,7 +4,7 @@ Constants are the rules' own numbers; where one was measured, it says on what.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from htunet.data.names import listed
@@ -77,23 +77,6 @@ class AugmentationSettings:
     def from_plan(cls, augmentation: Mapping[str, float]) -> "AugmentationSettings":
         """Raises HtunetError when the plan has a key that is not known, or a value that is no number."""
         return record_from(cls, augmentation, "plans.json, augmentation")
-
-
-SIDES = (
-    *(("left", "right"), ("links", "rechts"), ("linke", "rechte"), ("gauche", "droite"), ("sinistra", "destra")),
-    *(("izquierda", "derecha"), ("izquierdo", "derecho"), ("esquerda", "direita"), ("左", "右")),
-)
-
-
-def sides_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Two labels or classes that differ in their side alone, which mirroring would exchange; else empty.
-
-    >>> sides_of(["background", "lobe_left", "lobe_right"]), sides_of(["left", "benign"])
-    (('lobe_left', 'lobe_right'), ())
-    """
-    known = {name.casefold(): name for name in names}
-    pairs = ((name, name.replace(one, other)) for one, other in SIDES for name in known if one in name)
-    return next(((known[name], known[mirrored]) for name, mirrored in pairs if mirrored in known), ())
 
 
 AUGMENTATION = asdict(AugmentationSettings())

@@ -26,8 +26,7 @@ from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths, find_dataset
 from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
-from htunet.planning.plans import check_task, load_plan
-from htunet.planning.rules import sides_of
+from htunet.planning.plans import check_task, load_plan, sides_of
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import TrainingImages

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders.busi import write_mask
 from builders.lymph_node import FULL_COUNTS, BuiltLymphNode, blocks_with_node, build_lymph_node, write_pair
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dataset_conversion import CONVERTERS, convert
 from dataset_conversion.common import ConversionReport, Options
@@ -78,6 +78,18 @@ def test_a_jpeg_mask_is_cut_between_its_two_values(home: Path) -> None:
     label = read_labels(LN_INT.raw / "labelsTr" / "benign_0001.png")
     assert (label != mask).mean() < 0.003
     assert (np.asarray(Image.open(home / "in" / "benign" / "masks" / "a.JPG")) > 0).mean() > 1.1 * mask.mean()
+
+
+def test_soft_edges_of_a_mask_do_not_make_it_larger(home: Path) -> None:
+    image, mask = blocks_with_node((80, 96), "jpeg")
+    write_pair(home / "in", "benign", "a", image, mask)
+    soft = Image.fromarray(mask * np.uint8(255)).filter(ImageFilter.GaussianBlur(4))
+    soft.save(home / "in" / "benign" / "masks" / "a.png")
+    converted(home / "in")
+    label = read_labels(LN_INT.raw / "labelsTr" / "benign_0001.png")
+    assert label.sum() == (np.asarray(soft) > 127).sum()
+    assert (np.asarray(soft) > 0).sum() > 1.5 * mask.sum()
+    assert label.sum() == pytest.approx(mask.sum(), rel=0.1)
 
 
 def test_names_need_not_be_plain_and_numbers_sort_as_numbers(home: Path) -> None:

@@ -46,6 +46,8 @@ REFUSED = {
 """Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
 UNITS = re.compile(rb'^\s*(?:space )?units:\s*"([^"]*)"', re.IGNORECASE | re.MULTILINE)
+SEGMENT = re.compile(rb"^Segment(?P<number>\d+)_(?P<key>Name|LabelValue|Layer):=(?P<text>.*)$", re.MULTILINE)
+"""Fields of 3D Slicer's segmentations: what each value means in this file, and in which of several layers it lies."""
 DIRECTIONS = re.compile(rb"^\s*space directions:", re.IGNORECASE | re.MULTILINE)
 """NRRD files without it state no place, such as those that pynrrd writes of an array."""
 MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "in": 25.4}
@@ -65,6 +67,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
+        segment_names(path)
         factor, has_place = _unit_and_place(path) if path.suffix.lower() in NRRD else (1.0, True)
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
@@ -185,10 +188,33 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
     return (height, width) if known else None
 
 
+def segment_names(path: Path) -> dict[int, str]:
+    """The names of the values of a segmentation by 3D Slicer; empty for other files.
+
+    Raises HtunetError where its segments overlap: they are then stored in several layers.
+    """
+    if path.suffix.lower() not in NRRD:
+        return {}
+    segments = dict[bytes, dict[bytes, str]]()
+    for found in SEGMENT.finditer(_nrrd_header(path)):
+        segments.setdefault(found["number"], {})[found["key"]] = found["text"].decode("utf-8", "replace").strip()
+    if any(one.get(b"Layer", "0") != "0" for one in segments.values()):
+        raise HtunetError(
+            f"{path} holds segments that overlap, in several layers. In 3D Slicer, export them as a labelmap, or let "
+            "one segment cover the other (Segment Editor, Masking: Modify other segments: Overwrite all)."
+        )
+    values = {one.get(b"LabelValue", ""): one.get(b"Name", "") for one in segments.values()}
+    return {int(value): name for value, name in values.items() if value.isascii() and value.isdigit() and name}
+
+
+def _nrrd_header(path: Path) -> bytes:
+    with open_file(path) as stream:
+        return stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+
+
 def _unit_and_place(path: Path) -> tuple[float, bool]:
     """What ITK ignores of a NRRD header: its unit in millimetres (0: unknown, 1: none), whether it states a place."""
-    with open_file(path) as stream:
-        header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+    header = _nrrd_header(path)
     found = UNITS.search(header)
     factor = MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
     return factor, DIRECTIONS.search(header) is not None

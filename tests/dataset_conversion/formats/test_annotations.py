@@ -146,6 +146,35 @@ def test_shapes_of_via_in_all_its_files(tmp_path: Path, shape: dict[str, Any], a
         assert (file.images[0].remarks, file.images[1].shapes) == ({NO_AREA}, [])
 
 
+def test_two_entries_of_via_with_one_name_are_a_problem_of_this_image(tmp_path: Path) -> None:
+    """VIA tells images by name and size: of another folder, or saved again."""
+    shape = (VIA[0][0], {"label": "cyst"})
+    entries = {
+        "a.png10": via_entry("a.png", shape),
+        "a.png20": via_entry("a.png"),
+        "b.png10": via_entry("b.png", shape),
+    }
+    (tmp_path / "via.json").write_text(json.dumps(entries), encoding="utf-8")
+    shapes = json.dumps(VIA[0][0]).replace('"', '""')
+    rows = "".join(f'{name},{size},"{shapes}","{{}}"\n' for name, size in (("a.png", 1), ("a.png", 2), ("b.png", 1)))
+    header = "filename,file_size,region_shape_attributes,region_attributes\n"
+    (tmp_path / "via.csv").write_text(header + rows, encoding="utf-8")
+    for name in ("via.json", "via.csv"):
+        (file,) = read_annotations(tmp_path / name)
+        problems = {image.file_name: image.problem for image in file.images}
+        assert problems["a.png"] == "several entries of the file, of images of unlike size, have this name"
+        assert problems["b.png"] == ""
+
+
+def test_files_of_a_folder_that_are_no_annotations_are_named_beside_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "kim.json").write_text(json.dumps({"k": via_entry("a.png", (VIA[0][0], {}))}), encoding="utf-8")
+    (tmp_path / "lee.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "park.csv").write_text("image,x\na.png,1\n", encoding="utf-8")
+    (file,) = read_annotations(tmp_path)
+    assert file.notes[0].startswith("not read, because they are none of COCO")
+    assert file.notes[0].endswith("lee.json, park.csv")
+
+
 def test_labels_of_via_by_any_attribute(tmp_path: Path) -> None:
     shape = VIA[0][0]
 
