@@ -482,43 +482,6 @@ def test_a_mask_of_a_part_of_the_image_is_not_stretched_over_it(home: Path, fit_
     assert all("it is of a part of it. Resample it" in reason for reason in excluded(report).values())
 
 
-def as_segmentation(path: Path, *names: str, layer: int = 0) -> None:
-    """The mask as 3D Slicer saves it; its segments have the values 1, 2 and so on."""
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.asarray(Image.open(path))), str(path.with_suffix(".seg.nrrd")))
-    path.unlink()
-    lines = [f"Segment{n}_{key}:={text}" for n, name in enumerate(names)
-             for key, text in (("Name", name), ("LabelValue", n + 1), ("Layer", layer * n))]  # fmt: skip
-    path = path.with_suffix(".seg.nrrd")
-    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + "\n".join(lines).encode() + b"\n\n", 1))
-
-
-def test_segments_of_3d_slicer_are_told_by_their_names(home: Path) -> None:
-    images, masks = build_own(home, NAMES)
-    first, *others = sorted(masks.iterdir())
-    as_segmentation(first, "Lesion", "cyst")
-    for path in others:
-        as_segmentation(path, "lesion")
-    convert(images, masks)
-    as_segmentation_again = sorted(masks.iterdir())[-1]
-    as_segmentation_again.write_bytes(as_segmentation_again.read_bytes().replace(b"Name:=lesion", b"Name:=nodule"))
-    report, _ = convert(images, masks)
-    assert (
-        note(report, "in the segmentations")
-        == "value 1 is called Lesion, lesion, nodule in the segmentations; it is one label"
-    )
-    as_segmentation_again.write_bytes(as_segmentation_again.read_bytes().replace(b"Name:=nodule", b"Name:=cyst"))
-    with pytest.raises(HtunetError, match=r"The segment 'cyst' has the value 2 in .* and 1 in .*3D Slicer numbers"):
-        convert(images, masks)
-
-
-def test_overlapping_segments_of_3d_slicer_are_refused(home: Path) -> None:
-    images, masks = build_own(home, NAMES)
-    for path in sorted(masks.iterdir()):
-        as_segmentation(path, "lesion", "cyst", layer=1)
-    with pytest.raises(HtunetError, match="holds segments that overlap, in several layers"):
-        convert(images, masks)
-
-
 def test_masks_that_are_stretched_are_named(home: Path) -> None:
     images, masks = build_own(home, NAMES)
     for path, size in zip(sorted(masks.iterdir()), [(20, 16), (24, 24)], strict=False):
