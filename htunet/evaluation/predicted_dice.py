@@ -112,7 +112,7 @@ def dice_of_cases(per_case_csv: Path) -> dict[str, list[float]]:
 
     Cases of which neither prediction nor reference shows anything are not there.
     """
-    found = dict[str, list[float]]()
+    found = dict[str, list[float]]()  # "both" is metrics.BOTH_EMPTY, whose module imports SciPy
     for row in read_csv(per_case_csv, ("case", "resolution", "dice", "missed")):
         if row["resolution"] == "original_size" and row["missed"] != "both":
             found.setdefault(row["case"], []).append(float(row["dice"] or 0.0))

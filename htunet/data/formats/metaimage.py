@@ -67,7 +67,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
-        segment_names(path)
+        segment_names(path)  # refuses layers, which would be taken for colours
         factor, has_place = _unit_and_place(path) if path.suffix.lower() in NRRD else (1.0, True)
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
