@@ -59,7 +59,9 @@ class Fingerprint:
     lesion_area: Numbers | None
     """Fraction of the image's area, 0..1, over images with a lesion."""
     lesion_smaller_side: Numbers | None
-    """Smaller side of the box around an image's largest lesion, as a fraction of its field's longer side."""
+    """Smaller side of the box around an image's largest lesion, as a fraction of the image's longer side."""
+    lesion_smaller_side_after_crop: Numbers | None
+    """The same as a fraction of the longer side of the insonified field."""
     lesions_per_image: dict[str, int]
     """Number of connected lesions (8 neighbours) to the number of images."""
     empty_masks: int
@@ -237,13 +239,15 @@ def _of_images(seen: NDArray[np.void], histogram: NDArray[np.int64]) -> dict[str
 
 def _of_lesions(seen: NDArray[np.void], foreground: NDArray[np.int64]) -> dict[str, Any]:
     shown = seen[seen["lesion_pixels"] > 0]
+    smaller_side = shown["lesion_sides"].min(axis=1)
     return {
         "foreground_intensity_properties_per_channel": {
             str(channel): _properties(histogram) for channel, histogram in enumerate(foreground if len(shown) else ())
         }
         or None,
         "lesion_area": _spread(shown["lesion_pixels"] / shown["hw"].prod(axis=1)),
-        "lesion_smaller_side": _spread(shown["lesion_sides"].min(axis=1) / shown["field_hw"].max(axis=1)),
+        "lesion_smaller_side": _spread(smaller_side / shown["hw"].max(axis=1)),
+        "lesion_smaller_side_after_crop": _spread(smaller_side / shown["field_hw"].max(axis=1)),
         "lesions_per_image": {str(count): n for count, n in sorted(Counter(seen["lesions"].tolist()).items())},
         "empty_masks": len(seen) - len(shown),
     }

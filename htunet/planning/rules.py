@@ -119,9 +119,11 @@ def crop_border(fingerprint: Fingerprint) -> tuple[bool, float, str]:
 
 def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tuple[tuple[int, int], str]:
     """(height, width): the median image's shape, large enough for its lesions, small enough for the memory."""
-    spread = fingerprint.aspect_ratio_after_crop if cropped else fingerprint.aspect_ratio
-    ratio = spread["median"]
-    lesion_side, lesions = _needed_longer_side(fingerprint.lesion_smaller_side)
+    ratios, lesion_sides = fingerprint.aspect_ratio, fingerprint.lesion_smaller_side
+    if cropped:
+        ratios, lesion_sides = fingerprint.aspect_ratio_after_crop, fingerprint.lesion_smaller_side_after_crop
+    ratio = ratios["median"]
+    lesion_side, lesions = _needed_longer_side(lesion_sides)
     base = BASE_SIDE * max(ratio, 1 / ratio)  # the shorter side then has 224
     longer = min(LARGEST_SIDE, max(lesion_side, base))
     size = _shape(longer, ratio)

@@ -19,6 +19,7 @@ PRINT = Fingerprint(
     aspect_ratio_after_crop=SAME,
     lesion_area=None,
     lesion_smaller_side=None,
+    lesion_smaller_side_after_crop=None,
     lesions_per_image={},
     empty_masks=0,
     classes={},

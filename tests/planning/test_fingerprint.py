@@ -60,7 +60,9 @@ def test_what_can_be_counted(counted: Fingerprint) -> None:
     assert counted.spacing_mm is None
     assert counted.shapes_after_crop == [[1, 20, 40], [1, 20, 40], [1, 20, 22]]  # one cell of margin
     assert counted.border == {"median": 0, "max": pytest.approx(18 / 40), "cases_wide": 1}
-    assert counted.lesion_smaller_side == {"min": 4 / 40, "median": pytest.approx((0.1 + 5 / 22) / 2), "max": 5 / 22}
+    assert counted.lesion_smaller_side == {"min": 4 / 40, "median": pytest.approx((4 + 5) / 2 / 40), "max": 5 / 40}
+    field = {"min": 4 / 40, "median": pytest.approx((0.1 + 5 / 22) / 2), "max": 5 / 22}
+    assert counted.lesion_smaller_side_after_crop == field
     assert counted.spacings == [[999, 999, 999]] * 3
 
 

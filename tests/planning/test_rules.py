@@ -46,6 +46,13 @@ def test_the_cropped_field_gives_the_shape_when_it_is_cropped() -> None:
     assert rules.input_size(changed, cropped=False, memory_gb=24)[0] == (224, 224)
 
 
+def test_lesions_count_as_parts_of_what_the_network_sees() -> None:
+    # A lesion of 0.2 of the image and of 0.4 of the field: 4 patches of 16 across it ask for 320, or for 160 pixels.
+    changed = replace(PRINT, lesion_smaller_side={"median": 0.2}, lesion_smaller_side_after_crop={"median": 0.4})
+    assert rules.input_size(changed, cropped=False, memory_gb=24)[0] == (320, 320)
+    assert rules.input_size(changed, cropped=True, memory_gb=24)[0] == (224, 224)
+
+
 @pytest.mark.parametrize(
     ("wide", "losing", "crop"), [(24, 0, False), (25, 0, True), (100, 1, False), (100, 0, True), (0, 0, False)]
 )
