@@ -17,12 +17,13 @@ from dataset_conversion.formats.coco import read_coco
 from dataset_conversion.formats.polygons import fill_polygons, polygons_of
 from dataset_conversion.formats.shapes import BACKGROUND, BEYOND, AnnotatedImage, draw
 from htunet.data.folders import files_in
+from htunet.data.formats.excel import SPREADSHEETS
 from htunet.data.formats.stacks import ENDINGS as IMAGES
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
 from htunet.data.names import listed
 from htunet.data.review_case import ACCEPTED, Correction, ReviewCase
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_csv, read_object, whole_folder, write_csv, write_json
+from htunet.files import read_csv, whole_folder, write_csv, write_json
 from htunet.paths import checked_name
 
 REVIEW = "review.csv"
@@ -84,8 +85,8 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
     """
     if not (folder / REVIEW).is_file():
         raise UsageError(f"{folder} has no {REVIEW}: name a folder that htunet_review has written.")
-    coco = _read_coco(folder / "coco.json")
     found, rows = [], read_csv(folder / REVIEW, COLUMNS, any_delimiter=True)
+    coco = _read_coco(folder, [row["name"] for row in rows])
     for row in rows:
         name = checked_name(row["name"], "the name", folder / REVIEW)
         image = folder / "images" / f"{name}.png"
@@ -115,19 +116,19 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
 
 
 def _refuse_other_files(folder: Path, names: set[str]) -> None:
-    """HtunetError for images and annotations that ``write_review`` did not write: corrections that nobody would read.
+    """HtunetError for images, annotations and tables that ``write_review`` did not write: nobody would read them.
 
     Files of a case whose row was deleted, or one of its files, are no fault.
     """
-    files, _ = files_in(folder, lambda path: path.name.lower().endswith((*IMAGES, *ENDINGS)))
+    files, _ = files_in(folder, lambda path: path.name.lower().endswith((*IMAGES, *ENDINGS, *SPREADSHEETS)))
     stems = {name[7:-4] for name in files if name.startswith("images/") and f"masks/{name[7:]}" in files} | names
     own = {f"{stem}{ending}" for stem in stems for ending in (".png", ".json")}
     kept = {REVIEW, "coco.json", *(f"images/{name}" for name in own), *(f"masks/{name}" for name in own)}
     kept -= {f"masks/{stem}.json" for stem in stems}
     if other := [name for name in files if name not in kept]:
         raise HtunetError(
-            f"{folder} holds files that are not read: {listed(other)}. Corrections are read from coco.json, "
-            "images/NAME.json and masks/NAME.png; save them under these names, or move the files elsewhere."
+            f"{folder} holds files that are not read: {listed(other)}. Corrections are read from {REVIEW}, "
+            "coco.json, images/NAME.json and masks/NAME.png; save them under these names, or move the files elsewhere."
         )
 
 
@@ -167,15 +168,24 @@ def _forms(
     return found
 
 
-def _read_coco(path: Path) -> dict[str, AnnotatedImage]:
-    """Annotations by the image's file name without folders."""
+def _read_coco(folder: Path, names: Sequence[str]) -> dict[str, AnnotatedImage]:
+    """Annotations by the image's file name without folders; HtunetError where a tool has given the files other names.
+
+    Images without an entry, and entries of images that were deleted, are no fault alone.
+    """
+    path = folder / "coco.json"
     if not path.exists():
         return {}
-    content = read_object(path, any_number=True)
-    images = read_coco(path).images if content.get("annotations") else [
-        AnnotatedImage(str(entry["file_name"])) for entry in content.get("images") or []
-    ]  # fmt: skip
-    return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in images}
+    images = read_coco(path, may_be_empty=True).images
+    found = {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in images}
+    without = [name for name in names if f"{name}.png" not in found]
+    other = [image.problem or name for name, image in found.items() if not (folder / "images" / name).is_file()]
+    if without and other:
+        raise HtunetError(
+            f"{path} has entries of other images than images/ ({listed(other)}) and none of {listed(without)}. Export "
+            "it with the names of the files in images/."
+        )
+    return found
 
 
 def _digest(labels: UInt8) -> str:

@@ -23,8 +23,11 @@ IGNORE = "ignore"
 """nnU-Net's name for what is no label; a category called so gets another name."""
 
 
-def read_coco(path: Path) -> AnnotationFile:
-    """Read the file; one image's errors are stored with the image, an unusable file raises HtunetError."""
+def read_coco(path: Path, *, may_be_empty: bool = False) -> AnnotationFile:
+    """Read the file; one image's errors are stored with the image, an unusable file raises HtunetError.
+
+    So does one without any annotation, unless it ``may_be_empty``.
+    """
     content = read_object(path, any_number=True)
     for key in LISTS:
         if not isinstance(content.get(key), list):
@@ -54,10 +57,10 @@ def read_coco(path: Path) -> AnnotationFile:
             marked.remarks.add(CROWD)
         marked.shapes.append(Shape(names[_key(entry.get("category_id"))], entry["segmentation"]))
     labels = tuple(dict.fromkeys(name for key, name in names.items() if key in used and name != BACKGROUND))
-    if not labels:
+    if not labels and not may_be_empty:
         raise HtunetError(f"{path} has no annotation: there is nothing to learn.")
     unused = tuple(name for key, name in names.items() if key not in used and name not in labels)
-    if lost == len(annotations) and not any(image.problem for image in images.values()):
+    if annotations and lost == len(annotations) and not any(image.problem for image in images.values()):
         shown = short(annotations[0].get("image_id"))
         raise HtunetError(
             f"{path}: no annotation has the id of an image; the first is of {shown}, the images are "

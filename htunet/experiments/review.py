@@ -91,24 +91,25 @@ def new_cases(
     that makes no masks.
     """
     paths, excluded = images_in(folder), dict[str, str]()
-    names = unique_ids([path.name for path in paths], [""] * len(paths))[0]
+    sources = [path.relative_to(folder).as_posix() if path != folder else path.name for path in paths]
+    names = unique_ids(sources, [""] * len(paths))[0]
     found = []
-    for path, name in zip(paths, names, strict=True):
+    for path, source, name in zip(paths, sources, names, strict=True):
         try:
             frames = open_stack(path).frames
             if frames > 1:
-                excluded[path.name] = f"{frames} frames; save those that are to be corrected as pictures"
+                excluded[source] = f"{frames} frames; save those that are to be corrected as pictures"
                 continue
             one = predict(path)
         except HtunetError as error:
-            excluded[path.name] = str(error)
+            excluded[source] = str(error)
             continue
         dice = one.predicted_dice
         if one.labels is None:
             raise UsageError("The model makes no masks: there is nothing to correct.")
         why = UNLIKE if one.unlike else "" if dice is None else f"predicted Dice {dice.value:.2f}"
         why = why if one.labels.any() else NOTHING
-        facts = {"source": path.name, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}",
+        facts = {"source": source, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}",
                  "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip
         rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
         found.append((rank, ReviewCase(name=name, pixels=channels_last(one.image_CHW), labels=one.labels, facts=facts)))

@@ -198,7 +198,22 @@ def test_a_coco_file_without_any_annotation_means_that_nothing_is_there(folder: 
     assert [(one.name, one.form, int(one.labels.sum())) for one in found] == [("a", "COCO", 0), ("b", "COCO", 0)]
 
 
-@pytest.mark.parametrize("name", ["masks/b.tif", "masks/b_mask.png", "images/b_mask.png", "instances_default.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, "lacks the list 'annotations'"),
+        ({"images": [{"id": 1}], "annotations": [], "categories": []}, r"\(its file_name is missing\) and none of a,"),
+        ({"images": [7], "annotations": [], "categories": []}, r"\(no object {...}\) and none of a,"),
+        ({"images": [{"id": 1, "file_name": "a_png.rf.3.jpg"}], "annotations": [], "categories": []}, "a_png.rf.3.jpg"),
+    ],
+)
+def test_a_coco_file_of_other_names_is_refused(folder: Path, content: object, message: str) -> None:
+    (folder / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(HtunetError, match=message):
+        read_review(folder, ONE)
+
+
+@pytest.mark.parametrize("name", ["masks/b.tif", "masks/b_mask.png", "images/b_mask.png", "instances_default.json", "review.xlsx"])
 def test_corrections_under_another_name_are_refused(folder: Path, name: str) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
     assert len(read_review(folder, ONE)) == 1
