@@ -7,7 +7,7 @@ from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
-from htunet.paths import DatasetPaths, RunPaths
+from htunet.paths import PHANTOM, DatasetPaths, RunPaths
 from htunet.planning.configuration import (
     configuration,
     digest,
@@ -71,11 +71,18 @@ def edited_text(own: Own) -> str:
 
 
 def start_text(own: Own) -> str:
-    """What a run with ``--start-from`` began with: ``a run on DDTI (fold 0, 200 epochs)``; empty for others."""
+    """What a run with ``--start-from`` began with: ``a run on DDTI (fold 0, 200 epochs)``; empty for others.
+
+    Also that this run, or one before it, was itself pre-trained on simulation.
+    """
     if not (start := (own.get("settings") or {}).get("start_checkpoint")):
         return ""
     dataset = DatasetPaths(start["dataset"]).short_name if start.get("dataset") else "unknown data"
-    return f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
+    text = f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
+    first = start
+    while first.get("start_checkpoint"):
+        first = first["start_checkpoint"]
+    return f"{text}, itself pre-trained on simulation" if first.get("weights") == PHANTOM else text
 
 
 def unlike_configurations(arms: Sequence[Own]) -> list[str]:

@@ -181,6 +181,7 @@ def described_adapter(path: Path, seed: int) -> StartingAdapter:
 def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run learnt from, for the settings of runs that begin with its weights; with what it began with itself."""
     found = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs", "split_sha256")}
+    found["weights"] = (settings.get("weights") or {}).get("source")
     if before := settings.get("start_checkpoint"):
         found["start_checkpoint"] = before
     if isinstance(adapter := settings.get("adapter"), dict) and "run" in adapter:

@@ -213,7 +213,9 @@ def test_a_coco_file_of_other_names_is_refused(folder: Path, content: object, me
         read_review(folder, ONE)
 
 
-@pytest.mark.parametrize("name", ["masks/b.tif", "masks/b_mask.png", "images/b_mask.png", "instances_default.json", "review.xlsx"])
+@pytest.mark.parametrize(
+    "name", ["masks/b.tif", "masks/b_mask.png", "images/b_mask.png", "instances_default.json", "review.xlsx"]
+)
 def test_corrections_under_another_name_are_refused(folder: Path, name: str) -> None:
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
     assert len(read_review(folder, ONE)) == 1

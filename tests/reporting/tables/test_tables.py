@@ -112,6 +112,11 @@ def test_what_a_run_began_with_is_a_mark() -> None:
     settings = {"start_checkpoint": {"dataset": "Dataset504_DDTI", "fold": 0, "num_epochs": 200}}
     assert "started from a run on DDTI (fold 0, 200 epochs)" in only(content(settings=settings)).marks
     assert not any("started from" in mark for mark in only(content(settings={})).marks)
+    between = {"dataset": "Dataset503_BUSI", "fold": 1, "num_epochs": 9, "weights": "none"}
+    between["start_checkpoint"] = settings["start_checkpoint"] | {"weights": "phantom"}
+    for start in (between, between["start_checkpoint"]):
+        marks = only(content(settings={"start_checkpoint": start})).marks
+        assert sum(mark.endswith("epochs), itself pre-trained on simulation") for mark in marks) == 1
 
 
 def test_marks_say_what_differs_from_the_paper() -> None:
