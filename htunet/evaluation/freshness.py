@@ -98,11 +98,17 @@ def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
 
 
 def earlier_zero_shot(content: Mapping[str, Any], written: Path) -> str:
-    """Of what earlier files a zero-shot classification is, from its summary and the file of it; empty: of these."""
-    now = raw_sha256(DatasetPaths(content["dataset"]))
+    """Of what earlier files a zero-shot classification is, from its summary and the file of it; empty: of these.
+
+    Or where it cannot be known, such as for a data set that cannot be read.
+    """
+    try:
+        now = raw_sha256(DatasetPaths(content["dataset"]))
+    except HtunetError:  # reported by the code that needs the data set
+        now = ""
     if now and content.get("raw_sha256") not in (None, now):
         return "of earlier images or masks"
-    about = content.get("adapter") or {}
+    about = found if isinstance(found := content.get("adapter"), Mapping) else {}
     if "run" in about or None in (about.get("datasets"), about.get("seed")):  # no fine-tuning
         return ""
     plan = "paper" if (about.get("plan_content") or {}).get("normalise", True) else "public"

@@ -223,5 +223,6 @@ class ZeroShotClassified(Product):
             return False
         if self.adapter is None:
             return True
-        then = (content.get("adapter") or {}).get("sha256")
+        before = content.get("adapter")
+        then = before.get("sha256") if isinstance(before, dict) else None
         return self.adapter.exists() and then == _adapter_digest(self.adapter, self.adapter.stat().st_mtime_ns)

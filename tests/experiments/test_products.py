@@ -192,6 +192,26 @@ def test_a_zero_shot_classification_is_done_with_our_prompts_this_adapter_and_th
     assert not product.done()
 
 
+@pytest.mark.parametrize("damage", ["dataset.json", "cases.csv", "image"])
+def test_the_zero_shot_results_of_an_unreadable_data_set_stay_in_the_tables(home: Path, damage: str) -> None:
+    """What their adapter is may be a text alone; it is another one than that of a fine-tuning."""
+    paths = build_raw(4, name="Dataset904_Other")
+    image = paths.raw / "imagesTr" / "case_0001_0000.png"
+    broken = image if damage == "image" else paths.raw / damage
+    broken.unlink()
+    if damage == "image":
+        broken.mkdir()
+    else:
+        broken.write_bytes(b"\xff{")
+    folder = paths.text_side("zero_shot", "CLIP_HT", "all")
+    content = {"dataset": paths.name, "method": "CLIP_HT", "plan": "paper", "part": "all", "seed": 1,
+               "raw_sha256": "0", "weights": {"source": "pretrained"}, "adapter": "a.safetensors",
+               "zero_shot": {"n_cases": 4}}  # fmt: skip
+    write_json(folder / "summary.json", content)
+    assert zero_shot_contents(lambda _: None) == [content]
+    assert not products.ZeroShotClassified(folder, "paper", "pretrained", folder / "a.safetensors").done()
+
+
 def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
