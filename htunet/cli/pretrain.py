@@ -37,7 +37,8 @@ def _pretrain(options: argparse.Namespace) -> None:
     for name, folder in done.folders.items():
         print(f"{done.status.capitalize()}: {name} in {folder}")
     name, folder = next(iter(done.folders.items()))
-    print(f"Next: htunet_train DATASET {name} fold0 --weights {folder / 'checkpoint.safetensors'}")
+    task = " --task cls" * (name == "ResNet18")
+    print(f"Next: htunet_train DATASET {name} fold0{task} --weights {folder / 'checkpoint.safetensors'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Both towers of a method, ready to embed images and texts: for zero-shot classification and retrieval."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class TextSide:
     @property
     def record(self) -> dict[str, Any]:
         """What results say of the towers."""
-        return {"weights": asdict(self.weights), "adapter": self.start.record if self.start else None}
+        return {"weights": self.weights.content(), "adapter": self.start.record if self.start else None}
 
     def images(self, arrays_NCHW: NDArray[np.uint8], rows: Sequence[int]) -> Embeddings:
         """(len(rows), E) of unit length."""

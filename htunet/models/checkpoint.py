@@ -6,7 +6,6 @@ The frozen weights are not in it. The description is strict JSON. Reading a chec
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,13 +17,12 @@ from htunet.errors import HtunetError
 from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights.load import NONE, RANDOM, WeightsRecord, part_of
+from htunet.models.weights.load import KEY, NONE, RANDOM, WeightsRecord, part_of
 from htunet.paths import IMPORTED_WEIGHTS, PHANTOM
 from htunet.records import checked_object, of_format
 from htunet.reproducibility import provenance
 
 FORMAT = 1
-KEY = "htunet"
 MODEL = "model."
 
 
@@ -71,7 +69,7 @@ def describe(
     """The description that is stored with a checkpoint."""
     return {
         "method": method,
-        "weights": asdict(weights),
+        "weights": weights.content(),
         "licence": licence_of(method, weights, start_licence),
         "settings": dict(settings),
         "made_by": provenance(),
@@ -88,11 +86,15 @@ def licence_of(method: str, weights: WeightsRecord, start_licence: str | None = 
     entry = published_weights(method)
     if weights.source == PHANTOM:
         return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"
-    if entry is None or weights.source in (RANDOM, NONE):
-        return "trained from random weights: no published weights are in it"
-    given = f"trained from {weights.file}, a file that the user chose; of the published ones: "
+    if weights.simulated:
+        return f"trained from {weights.file}, pre-trained by htunet_pretrain on simulated images: Apache-2.0"
     own = weights.source == "file" or PurePath(str(weights.file)).stem == IMPORTED_WEIGHTS
-    return (given if own else "trained from published weights, ") + entry.statement
+    given = f"trained from {weights.file}, a file that the user chose"
+    if weights.source in (RANDOM, NONE) or (entry is None and not own):
+        return "trained from random weights: no published weights are in it"
+    if entry is None:
+        return given
+    return (f"{given}; of the published ones: " if own else "trained from published weights, ") + entry.statement
 
 
 def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from htunet.models.build import (
     parse_method,
 )
 from htunet.models.finetuned import find_adapter, load_adapter
-from htunet.models.weights.load import RANDOM
+from htunet.models.weights.load import RANDOM, is_simulated
 from htunet.models.weights.store import PHANTOM_CLIP
 from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths, find_dataset
 from htunet.planning.arrays import check_arrays
@@ -73,7 +73,8 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     if (sides := sides_of([*plan.labels, *plan.classes])) and mirrored:
         remarks += [f"The plan mirrors images, which exchanges {' and '.join(sides)}: set augmentation.mirror to 0."]
     backbone = parse_method(method).backbone
-    if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
+    of_pretraining = settings.weights == PHANTOM or is_simulated(settings.weights)
+    if of_pretraining or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
         plan = from_phantom(plan, settings.num_epochs, frozen=keeps_encoder(method))
         remarks += [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
         label = label or PHANTOM * (backbone is None)

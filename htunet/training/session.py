@@ -298,7 +298,7 @@ class _Session:
             "seed": work.settings.seed,
             "num_epochs": work.num_epochs,
             "precision": self.precision,
-            "weights": asdict(work.weights),
+            "weights": work.weights.content(),
             "weights_argument": work.settings.weights,
             "trainable_parameters": sum(p.numel() for p in work.network.trainable_parameters()),
             "plan_content": as_read(asdict(work.plan) | {"because": {}}),
@@ -352,9 +352,11 @@ def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
     weights = about.get("weights")
     if isinstance(weights, dict) and weights.get("sha256"):  # wherever they lie, in whatever format
-        kept["weights"] = {key: value for key, value in weights.items() if key not in ("source", "file")}
+        kept["weights"] = {key: value for key, value in weights.items() if key not in ("source", "file", "simulated")}
     if isinstance(start := about.get("adapter"), dict):  # whose hash says all
         kept["adapter"] = {key: value for key, value in start.items() if key not in ("plan_content", "run")}
+    if isinstance(start := about.get("start_checkpoint"), dict) and start.get("sha256"):  # of earlier versions, too
+        kept["start_checkpoint"] = start["sha256"]
     content = about.get("plan_content")
     if isinstance(content, dict):
         kept["plan_content"] = {k: value for k, value in comparable(content).items() if k not in FREE_TO_CHANGE}
@@ -367,9 +369,14 @@ class _Saver:
     def __init__(self, session: _Session) -> None:
         self.session = session
         self.saved = time.monotonic()
-        identity = _identity(session.about) | {"weights": session.about["weights"]}
-        licence = session.about.get("start_licence")
-        self.about = checkpoint.describe(session.about["method"], session.work.weights, identity, licence)
+        about = session.about
+        settings = _identity(about) | {"weights": about["weights"]}
+        if isinstance(start := about.get("adapter"), dict):  # what it began with: trainings that begin with it ask
+            settings["adapter"] = {key: value for key, value in start.items() if key != "plan_content"}
+        if "start_checkpoint" in about:
+            settings["start_checkpoint"] = about["start_checkpoint"]
+        licence = about.get("start_licence")
+        self.about = checkpoint.describe(about["method"], session.work.weights, settings, licence)
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""

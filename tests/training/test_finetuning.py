@@ -14,7 +14,7 @@ from PIL import Image
 from htunet.data.captions import read_captions
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json, read_object, write_json
-from htunet.models import embeddings
+from htunet.models import checkpoint, embeddings
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.finetuned import StartingAdapter, find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset, find_runs
@@ -191,6 +191,10 @@ def test_a_training_starts_from_the_adapter_and_says_so(monkeypatch: pytest.Monk
     assert anew.folder != run.folder
     by_path = tiny_settings(adapter=str(tuned.checkpoint_best), num_epochs=1)
     assert train("Tiny", "CLIP_HT", 0, by_path).status == "already finished"
+    further = train("Tiny", "CLIP_HT", 0, tiny_settings(adapter=str(anew.checkpoint_best), num_epochs=1)).run
+    stored = checkpoint.read_about(further.checkpoint_best)["settings"]["adapter"]["run"]
+    assert stored == read_json(further.settings_json)["adapter"]["run"]  # for what begins with this checkpoint
+    assert stored["dataset"] == anew.dataset.name  # type: ignore[union-attr]
 
 
 def test_an_adapter_is_filled_strictly_and_on_its_own_weights_only() -> None:

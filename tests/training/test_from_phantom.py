@@ -15,6 +15,7 @@ from htunet.paths import DatasetPaths
 from htunet.planning.finetuning_plan import from_phantom
 from htunet.planning.planner import _signed
 from htunet.planning.plans import save_plans
+from htunet.reporting.tables.rows import weights_marks
 from htunet.reproducibility import training_command
 from htunet.training.loop import learning_rate
 from htunet.training.settings import TrainSettings
@@ -58,6 +59,26 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     start = checkpoint.load(home / "weights" / "UNet" / "checkpoint.safetensors")[0]["model.down.0.0.weight"].float()
     assert (second - start).abs().max() < 1e-2 < (first - start).abs().max()
     assert isinstance(first, torch.Tensor)
+
+
+def test_weights_that_somebody_made_with_htunet_pretrain_start_as_gently(tiny: DatasetPaths, home: Path) -> None:
+    file = drawn_weights("UNet", home / "made").rename(home / "renamed.safetensors")
+    planned = _signed(tiny_plan(name="adaptive"))
+    write_arrays(tiny, planned)
+    save_plans(tiny.plans_json, {"adaptive": planned})
+    changes = {"plan": "adaptive", "num_epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0}
+    outcome = api.train("Tiny", "UNet", 0, TrainSettings(**changes, weights=str(file)))  # type: ignore[arg-type]
+    settings = read_object(outcome.run.settings_json)
+    assert settings["plan_content"]["learning_rate"] <= 1e-4
+    assert (settings["weights"]["source"], settings["weights"]["simulated"]) == ("file", True)
+    assert weights_marks(settings["weights"]) == {
+        "random weights": False,
+        "pre-trained on simulation": True,
+        "weights of renamed.safetensors": True,
+    }
+    licence = checkpoint.read_about(outcome.run.checkpoint_best)["licence"]
+    assert licence == "trained from renamed.safetensors, pre-trained by htunet_pretrain on simulated images: Apache-2.0"
+    assert training_command(outcome.run).endswith(f"--weights {file}")
 
 
 def test_what_keeps_the_encoder_frozen_keeps_the_plans_learning_rate(tiny: DatasetPaths, home: Path) -> None:

@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
+from htunet.files import parse_json
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
@@ -18,6 +21,8 @@ from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, 
 from htunet.paths import PHANTOM
 
 PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
+KEY = "htunet"
+"""Of the description in the metadata of safetensors files that htunet writes."""
 RANDOM_WEIGHTS_SEED = 0
 """Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
 
@@ -34,11 +39,17 @@ class WeightsRecord:
     """Hash of the loaded tensors, equal whatever file format they came in."""
     text_sha256: str | None = None
     """The same of the text tower, where one was loaded."""
+    simulated: bool = False
+    """Whether it is a file that ``htunet_pretrain`` has made."""
 
     @property
     def identity(self) -> str:
         """The hash of the image tower's tensors, which must be equal for a checkpoint to fit."""
         return self.sha256 or NONE
+
+    def content(self) -> dict[str, Any]:
+        """For JSON; ``simulated`` is only there if it is true."""
+        return {name: value for name, value in asdict(self).items() if name != "simulated" or value}
 
 
 def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
@@ -99,7 +110,20 @@ def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecor
     kind = source if source in (PRETRAINED, RANDOM, PHANTOM) else "file"
     if kind == PRETRAINED and path is not None and path.name == CHECKPOINT:  # of a model with no other weights
         kind = PHANTOM
-    return WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(module))
+    return WeightsRecord(
+        source=kind, file=path.name if path else None, sha256=tensor_hash(module), simulated=is_simulated(source)
+    )
+
+
+def is_simulated(source: str) -> bool:
+    """Whether ``source`` of weights is a file that ``htunet_pretrain`` has made."""
+    if source in (PRETRAINED, RANDOM, PHANTOM):
+        return False
+    try:
+        with safe_open(weights_file(Path(source)), framework="pt") as content:
+            return "recipe" in parse_json((content.metadata() or {}).get(KEY, "{}"), source).get("settings", {})
+    except (SafetensorError, OSError, HtunetError, AttributeError):  # a file of another kind, or none
+        return False
 
 
 def image_state(

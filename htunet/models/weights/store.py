@@ -47,7 +47,7 @@ def find_phantom(name: str) -> Path:
         raise UsageError(f"No weights of {name} are pre-trained on simulation; there are of {', '.join(PRETRAINABLE)}.")
     raise HtunetError(
         f"The weights of {name} that are pre-trained on simulation are not on this machine. Make them once with: "
-        f"htunet_pretrain {name} --out {folder_of(name)}. To try things out: --weights random."
+        f"htunet_pretrain {name}. To try things out: --weights random."
     )
 
 

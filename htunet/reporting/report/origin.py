@@ -128,6 +128,7 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
     methods: dict[tuple[str, ...], dict[str, None]] = {}
     for own in study.runs.values():
         about = own.get("weights") or {}
+        about = about | {"source": PHANTOM} if about.get("simulated") else about
         backbone = str(own["method"]).partition("_")[0]
         key = (backbone, *(str(about.get(name) or "") for name in ("source", "file", "sha256")), start_text(own))
         methods.setdefault(key, {})[own["method"]] = None

@@ -9,6 +9,7 @@ from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import escape_markdown
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.rows import RANDOM, weights_marks
 from htunet.reporting.tables.write import Table, as_markdown, number_columns, word_columns, words
 
 CHOSEN_HERE = "The best prompt is the best of many on these very images: expect a lower AUC of it on others."
@@ -92,6 +93,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
         yield about["long_texts"]
     if about["weights"]["source"] == "random":
         yield "random weights: the results test the program and say nothing about the method"
+    yield from (mark for mark, applies in weights_marks(about["weights"]).items() if applies and mark != RANDOM)
     if about["adapter"]:
         names = ", ".join(about["adapter"]["datasets"])
         yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"

@@ -305,8 +305,9 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
 def weights_marks(weights: Mapping[str, Any]) -> dict[str, bool]:
     """Where frozen weights, as a summary records them, are not the published ones."""
     source, file = weights.get("source"), str(weights.get("file"))
+    simulated = bool(weights.get("simulated"))
     own = source == "file" or (source == "pretrained" and PurePath(file).stem == IMPORTED_WEIGHTS)
-    return {RANDOM: source == "random", SIMULATION: source == "phantom", f"weights of {file}": own}
+    return {RANDOM: source == "random", SIMULATION: source == "phantom" or simulated, f"weights of {file}": own}
 
 
 def adapter_marks(method: str, learnt: str, *, own_data: bool = False) -> dict[str, bool]:
