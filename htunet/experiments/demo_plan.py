@@ -21,7 +21,8 @@ from htunet.planning.plans import load_plans, save_plans
 
 PLAN = "demo"
 METHOD = "PhantomCLIP_HT"
-SEED = 1
+SEED = 2
+"""Another than that of the pre-training (``htunet/pretrained/*/recipe.json``)."""
 NUM_IMAGES = 360
 """What two cores simulate and learn in about a minute each."""
 NORMAL_SHARE = 0.05

@@ -38,7 +38,7 @@ def from_phantom(plan: Plan, num_epochs: int | None = None, *, frozen: bool = Fa
     because = {
         "learning_rate": "the plan's, because the encoder is frozen and keeps what it learnt from simulated images"
         if frozen
-        else f"not above {PHANTOM_RATE:g}, because larger steps lose what was learnt from simulated images",
+        else f"not above {PHANTOM_RATE:g}, so that less is lost of what was learnt from simulated images",
         "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike"
         if warm_up
         else f"at most a tenth of {counted(epochs, 'epoch')}, which is less than one",

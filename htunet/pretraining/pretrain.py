@@ -24,7 +24,7 @@ from htunet.models.weights.store import CHECKPOINT, RECIPE
 from htunet.parallel import available_cores
 from htunet.paths import root
 from htunet.pretraining.learners import LEARNERS, Learner
-from htunet.pretraining.settings import IMAGES, PretrainSettings
+from htunet.pretraining.settings import IMAGES, PASSES, PretrainSettings
 from htunet.pretraining.stream import AHEAD, Pool, SimulatedImages
 from htunet.pretraining.variation import as_they_are, varied
 from htunet.reproducibility import derived_seed, generator, provenance
@@ -112,6 +112,7 @@ class _Work:
             {
                 "networks": list(names),
                 **{name: getattr(settings, name) for name in OF_IMAGES},
+                "passes": settings.passes or (PASSES if settings.hours is None else None),
                 "simulation": asdict(self.simulation),
                 "simulation_sha256": self.simulation.sha256,
             }
