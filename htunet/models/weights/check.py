@@ -1,7 +1,6 @@
 """Checks of weights files: of which model they are, and whether they fit; and the import of a file fetched by hand."""
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import Outputs
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.formats import read_state, weights_file
-from htunet.models.weights.load import image_state, load_strictly, text_state
+from htunet.models.weights.load import OPEN_CLIP_CONFIG, image_state, load_strictly, refuse_other_config, text_state
 from htunet.models.weights.store import (
     check_hash,
     file_hash,
@@ -28,7 +27,7 @@ from htunet.paths import IMPORTED_WEIGHTS
 
 
 def check_fit(name: str, path: Path) -> None:
-    """Load a file into the model called ``name``; raises HtunetError that names the tensors that do not fit."""
+    """Load a file into the model called ``name``; HtunetError names tensors that do not fit, or another activation."""
     if name in STANDALONE:
         entry = STANDALONE[name]
         entry.build(Outputs(task=entry.tasks[0], prompts=("lesion",)), str(path))
@@ -41,6 +40,7 @@ def check_fit(name: str, path: Path) -> None:
         with torch.device("meta"):
             text = TEXT_TOWERS[name](None)
         load_strictly(text, text_state(state, entry_of, text.own_key), path)
+    refuse_other_config(name, path)
 
 
 def verify(name: str) -> list[Path]:
@@ -108,12 +108,18 @@ def _only_fit(path: Path) -> str:
     """The only model that the tensors of a file fit; HtunetError for none, and for several."""
     read_state(path)  # so that a file that is no weights at all is named as such
     fitting = []
+    other_config = None
     for name in CATALOGUE:
-        with suppress(HtunetError):
+        try:
             check_fit(name, path)
             fitting.append(name)
+        except HtunetError as error:
+            if OPEN_CLIP_CONFIG in str(error):
+                other_config = other_config or error
     if len(fitting) == 1:
         return fitting[0]
+    if other_config and not fitting:
+        raise other_config
     why = f"it fits {' and '.join(fitting)}" if fitting else f"it fits none of {', '.join(CATALOGUE)}"
     raise HtunetError(f"{path} is not known by its hash, and {why}. Say whose weights it holds: --as NAME.")
 

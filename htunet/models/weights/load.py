@@ -2,20 +2,21 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
-from htunet.files import parse_json
+from htunet.files import parse_json, read_object
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
-from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
+from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, OPENAI_STATISTICS, CatalogueEntry
 from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, find_pretrained
 from htunet.paths import PHANTOM
@@ -23,6 +24,7 @@ from htunet.paths import PHANTOM
 PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
 KEY = "htunet"
 """Of the description in the metadata of safetensors files that htunet writes."""
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 RANDOM_WEIGHTS_SEED = 0
 """Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
 
@@ -94,7 +96,45 @@ def locate(name: str, source: str) -> Path | None:
             f"No published weights of {name} are known; there are some of {', '.join(CATALOGUE)}. Name a file of yours "
             "with --weights FILE, or try things out with --weights random."
         )
-    return find_pretrained(name) if source == PRETRAINED else weights_file(Path(source))
+    if source == PRETRAINED:
+        return find_pretrained(name)
+    path = weights_file(Path(source))
+    refuse_other_config(name, path)
+    return path
+
+
+def refuse_other_config(name: str, path: Path) -> None:
+    """Raise HtunetError where open_clip's description beside a weights file is of another network than ``name``.
+
+    Tensors of equal shapes do not tell with which activation, mean and deviation they were trained.
+    """
+    entry, config = CATALOGUE.get(name), path.with_name(OPEN_CLIP_CONFIG)
+    if entry is None or not entry.image_keys or not config.is_file():
+        return
+    content = read_object(config)
+    model, images = content.get("model_cfg", content), content.get("preprocess_cfg") or {}
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    if not isinstance(vision, dict) or not isinstance(images, dict):
+        return
+    quick = model.get("quick_gelu") and not vision.get("timm_model_name")  # timm's towers are built without it
+    usual = OPENAI_STATISTICS
+    for what, found, own in (
+        ("activation", "QuickGELU" if quick else "GELU", entry.activation),
+        ("mean of the images", images.get("mean") or usual.mean, entry.statistics.mean),
+        ("deviation of the images", images.get("std") or usual.std, entry.statistics.std),
+    ):
+        if not _alike(found, own):
+            raise HtunetError(
+                f"{config} says that {path.name} was trained with the {what} {found}, and {name} has {own}: its "
+                f"features would be wrong without a sign. Name the weights of a model that is built like {name}, or, "
+                "if that description belongs to another file, put the weights into a folder of their own."
+            )
+
+
+def _alike(found: object, own: object) -> bool:
+    with suppress(TypeError, ValueError):  # of names, and of what are no numbers
+        return bool(np.allclose(found, own, rtol=0, atol=1e-3))  # type: ignore[arg-type]
+    return found == own
 
 
 @contextmanager

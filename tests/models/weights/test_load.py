@@ -1,6 +1,7 @@
 """Frozen weights: every published format is read, nothing that does not fit is loaded, and no network is needed."""
 
 import hashlib
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from htunet.errors import HtunetError, UsageError
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.weights import load as weights
+from htunet.models.weights.check import install_weights
 from htunet.models.weights.formats import read_state
-from htunet.models.weights.load import build_backbone, load_strictly, tensor_hash
+from htunet.models.weights.load import build_backbone, load_strictly, refuse_other_config, tensor_hash
 from htunet.models.weights.store import find_pretrained
 
 pytestmark = pytest.mark.usefixtures("tiny", "folder")
@@ -289,6 +291,57 @@ def test_a_folder_of_the_hub_is_read(name: str, state: State, tmp_path: Path) ->
     (as_safetensors if name.endswith(".safetensors") else torch.save)(state, tmp_path / name)
     (tmp_path / "open_clip_config.json").write_text("{}")
     assert build_backbone("CLIP", str(tmp_path))[1].file == name
+
+
+VISION: dict[str, Any] = {"embed_dim": 512, "vision_cfg": {"width": 768}}
+QUICK = VISION | {"quick_gelu": True}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_cfg": VISION}, "was trained with the activation GELU, and CLIP has QuickGELU"),
+        (VISION, "was trained with the activation GELU"),  # a flat one, which open_clip reads too
+        ({"model_cfg": VISION | {"vision_cfg": {"timm_model_name": "vit"}, "quick_gelu": True}}, "activation GELU"),
+        ({"model_cfg": QUICK, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}, r"mean of the images \[0.5, 0.5, 0.5\]"),
+        ({"model_cfg": QUICK, "preprocess_cfg": {"std": 0.5}}, "deviation of the images 0.5, and CLIP has"),
+        ({"model_cfg": QUICK, "preprocess_cfg": {"mean": ["a", "b", "c"]}}, "mean of the images"),
+    ],
+)
+def test_what_open_clip_writes_beside_weights_must_be_of_the_same_network(
+    config: dict[str, Any], message: str, state: State, tmp_path: Path
+) -> None:
+    as_safetensors(state, tmp_path / "renamed.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(HtunetError, match=message):
+        build_backbone("CLIP", str(tmp_path / "renamed.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "images"),
+    [
+        ("CLIP", QUICK, {"mean": [0.4815, 0.4578, 0.4082], "std": None}),
+        ("CLIP", QUICK, None),
+        ("BiomedCLIP", {"vision_cfg": {"timm_model_name": "vit_base_patch16_224"}}, {}),
+        ("DINOv2", VISION, {}),  # no file of open_clip
+    ],
+)
+def test_the_published_descriptions_fit(name: str, model: object, images: object, tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": images}))
+    refuse_other_config(name, tmp_path / "model.safetensors")
+
+
+def test_an_import_says_that_open_clips_description_is_of_another_network(
+    state: State, folder: Path, tmp_path: Path
+) -> None:
+    """With and without a name: that it "fits none" of the models would hide why."""
+    source = tmp_path / "open_clip_model.safetensors"
+    as_safetensors({key: value for key, value in state.items() if key.startswith("visual.")}, source)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VISION}))
+    for name in (None, "CLIP"):
+        with pytest.raises(HtunetError, match=r"open_clip_config\.json says .* GELU"):
+            install_weights(source, name)
+    assert not list(folder.iterdir())
 
 
 def test_a_folder_without_weights_lists_what_it_may_hold(tmp_path: Path) -> None:
