@@ -1,5 +1,6 @@
 """The image tower against open_clip's own forward pass, with its own attention and activation."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,8 @@ from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 
-from htunet.models.backbones.clip import SIZES, ClipVision, VisionSizes
+from htunet.errors import HtunetError
+from htunet.models.backbones.clip import SIZES, ClipVision, VisionSizes, sizes_of
 from htunet.models.build import OUT_INDICES
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
@@ -60,6 +62,23 @@ def test_the_sizes_are_those_that_open_clip_knows(architecture: str) -> None:
     assert set(vision) == {"image_size", "patch_size", "width", "layers"}
     expected = VisionSizes(**vision, embedding=config["embed_dim"], quick_gelu=config["quick_gelu"])
     assert SIZES[architecture] == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "part"),
+    [
+        ("ViT-H-14", "'head_width': 80"),  # 16 heads; of width 64 it would have 20, with tensors of the same shapes
+        ("RN50", "'layers': [3, 4, 6, 3]"),
+        ("ViT-B-16-SigLIP", "'timm_model_name'"),
+        ("ViT-B-17", "no such architecture"),
+    ],
+)
+def test_towers_with_other_parts_are_refused(architecture: str, part: str) -> None:
+    with pytest.raises(HtunetError, match=f"{architecture} cannot be built.*{re.escape(part)}"):
+        sizes_of(architecture)
+    assert sizes_of("ViT-L-14") == VisionSizes(
+        image_size=224, patch_size=14, width=1024, layers=24, embedding=768, quick_gelu=False
+    )
 
 
 def test_random_weights_are_those_that_open_clip_draws() -> None:

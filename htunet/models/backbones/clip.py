@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from htunet.errors import HtunetError
 from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.kernels.attention import attend
@@ -42,13 +43,21 @@ SIZES = {"ViT-B-16-quickgelu": VIT_B_16, "Phantom-16": PHANTOM_16}
 
 
 def sizes_of(architecture: str) -> VisionSizes:
-    """The sizes of an architecture of ``SIZES``, or of any other one that open_clip knows."""
+    """The sizes of an architecture of ``SIZES``, or of another one that open_clip knows and builds as these layers.
+
+    Raises HtunetError for other ones, such as one of timm's, a ResNet, or one with heads of another width.
+    """
     if architecture in SIZES:
         return SIZES[architecture]
     from open_clip import get_model_config
 
-    config = get_model_config(architecture)
-    vision = {name: config["vision_cfg"][name] for name in ("image_size", "patch_size", "width", "layers")}
+    config = get_model_config(architecture) or {"vision_cfg": {}}
+    vision = {name: value for name, value in config["vision_cfg"].items() if (name, value) != ("head_width", 64)}
+    if vision.keys() != {"image_size", "patch_size", "width", "layers"} or {*map(type, vision.values())} != {int}:
+        raise HtunetError(
+            f"The image encoder {architecture} cannot be built: open_clip has {vision or 'no such architecture'}. Name "
+            "one of its ViTs with heads of width 64 and no other parts, such as ViT-L-14."
+        )
     return VisionSizes(**vision, embedding=config["embed_dim"], quick_gelu=bool(config.get("quick_gelu")))
 
 
