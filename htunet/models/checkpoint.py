@@ -115,13 +115,18 @@ def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, A
 
 
 def check_weights(path: Path, about: Mapping[str, Any], loaded: WeightsRecord) -> None:
-    """Raise HtunetError unless a checkpoint with this description was trained on the frozen weights that are loaded."""
+    """Raise HtunetError unless a checkpoint with this description was trained on the frozen weights that are loaded.
+
+    The text tower's are compared where both have one.
+    """
     try:
         trained_on = WeightsRecord(**about["weights"])
     except (KeyError, TypeError) as error:
         raise HtunetError(f"{path} does not say on which weights it was trained ({error}).") from error
-    if trained_on.identity != loaded.identity:
-        raise HtunetError(
-            f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {loaded.source} "
-            f"weights ({loaded.identity[:12]}) are loaded. Load the weights that it was trained on."
-        )
+    texts = (trained_on.text_sha256, loaded.text_sha256)
+    for what, (then, now) in {"": (trained_on.identity, loaded.identity), " of the text encoder": texts}.items():
+        if then != now and then and now:
+            raise HtunetError(
+                f"{path} was trained on {trained_on.source} weights{what} ({then[:12]}), but {loaded.source} weights "
+                f"({now[:12]}) are loaded. Load the weights that it was trained on."
+            )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,16 @@ def test_the_same_frozen_weights_from_another_file_fit(path: Path) -> None:
     network, weights = built()
     write(path, network, WeightsRecord(source="file", file="copy.pt", sha256=weights.sha256))
     assert checkpoint.restore(network, weights, path)["weights"]["file"] == "copy.pt"
+
+
+def test_the_text_towers_must_be_equal_where_both_are_known(path: Path) -> None:
+    now = WeightsRecord(source="file", sha256="a" * 64, text_sha256="b" * 64)
+    for then in (now, replace(now, text_sha256=None)):  # stage 2 loads none
+        checkpoint.check_weights(path, {"weights": then.content()}, now)
+        checkpoint.check_weights(path, {"weights": now.content()}, then)
+    other = {"weights": replace(now, text_sha256="c" * 64).content()}
+    with pytest.raises(HtunetError, match=r"file weights of the text encoder \(cccccccccccc\), but file weights \(bbb"):
+        checkpoint.check_weights(path, other, now)
 
 
 @pytest.mark.parametrize("damage", ["missing", "unexpected", "of another shape"])

@@ -152,15 +152,33 @@ def test_pretrained_towers_without_their_words_say_how_to_get_them(name: str, ho
 def test_a_list_of_words_without_berts_signs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
     with pytest.raises(HtunetError, match=r"vocab\.txt is not a vocabulary of BERT: it lacks \[PAD\]"):
-        WordPieces(tmp_path / "vocab.txt", 24)
+        WordPieces(tmp_path / "vocab.txt", 24, 7)
 
 
 def test_the_number_of_a_word_is_its_line(tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2028", "\x85", "node"]
     (tmp_path / "vocab.txt").write_bytes("\n".join([*words, ""]).encode())
-    assert WordPieces(tmp_path / "vocab.txt", 24)(["node"]) == [[2, 6, 3]]
+    assert WordPieces(tmp_path / "vocab.txt", 24, 7)(["node"]) == [[2, 6, 3]]
     (tmp_path / "vocab.txt").write_bytes("\r\n".join([*words, ""]).encode())
-    assert WordPieces(tmp_path / "vocab.txt", 24)(["node"]) == [[2, 6, 3]]
+    assert WordPieces(tmp_path / "vocab.txt", 24, 7)(["node"]) == [[2, 6, 3]]
+
+
+def test_the_words_of_another_bert_are_refused_and_of_a_part_of_them_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bert-base-uncased has as many words as BiomedBERT, in another order: [CLS] is number 101 there, not 2."""
+    path = tmp_path / "vocab.txt"
+    googles = ["[PAD]", *(f"[unused{number}]" for number in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    path.write_text("\n".join([*googles, ""]), encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"of another BERT: it has 104 words, \[CLS\] with the number 101"):
+        WordPieces(path, 24, 104)
+    path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nnode\n", encoding="utf-8")
+    with pytest.raises(HtunetError, match="it has 5 words"):
+        WordPieces(path, 24, 4)
+    WordPieces(path, 24, 5)
+    assert not caplog.text
+    WordPieces(path, 24, 6)
+    assert "has 5 of the text encoder's 6 words" in caplog.text
 
 
 OURS = ("HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT", "FullFT")

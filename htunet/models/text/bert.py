@@ -4,6 +4,7 @@ Source: Gu et al. 2021, arXiv:2007.15779 (the BERT); Zhang et al. 2023, arXiv:23
 Dimension key: B texts, L tokens, D width, E embedding.
 """
 
+import logging
 import re
 import zlib
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ from htunet.models.text.base import TextTower
 CONTEXT_LENGTH = 256
 EMBEDDING = 512
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+GOOGLES_START = 101
+"""The number of ``START`` in the vocabularies of Google's BERT, cased or not; those made from them keep it."""
+log = logging.getLogger(__name__)
 
 
 class Tokenizer(Protocol):
@@ -32,9 +36,13 @@ class Tokenizer(Protocol):
 
 
 class WordPieces:
-    """BERT's tokenizer on the words of a ``vocab.txt``, lower case. HtunetError when the file is none."""
+    """BERT's tokenizer on the words of a ``vocab.txt``, lower case, for a model that knows ``known`` words.
 
-    def __init__(self, vocabulary: Path, context_length: int) -> None:
+    HtunetError when the file is none, has more words, or is that of Google's BERT: its words have other numbers than
+    BiomedBERT's, so that each text would be read as another one.
+    """
+
+    def __init__(self, vocabulary: Path, context_length: int, known: int) -> None:
         from tokenizers import BertWordPieceTokenizer
 
         text = read_text(vocabulary).replace("\r\n", "\n")
@@ -43,6 +51,14 @@ class WordPieces:
             raise HtunetError(
                 f"{vocabulary} is not a vocabulary of BERT: it lacks {', '.join(missing)}. Download it again."
             )
+        if len(words) > known or words.index(START) == GOOGLES_START:
+            raise HtunetError(
+                f"{vocabulary} is the vocabulary of another BERT: it has {len(words)} words, {START} with the number "
+                f"{words.index(START)}, and the text encoder, BiomedBERT's, was trained with {known} in another order. "
+                "Take the vocab.txt of its repository: htunet_weights download, or the page of BiomedCLIP."
+            )
+        if len(words) < known:
+            log.warning("%s may be cut off: it has %d of the text encoder's %d words.", vocabulary, len(words), known)
         self.pieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)}, lowercase=True)
         self.pieces.enable_truncation(context_length)
 
@@ -100,7 +116,7 @@ class BertText(TextTower):
             nn.Linear(config.hidden_size, hidden, bias=False), nn.GELU(), nn.Linear(hidden, embedding, bias=False)
         )
         self.tokenizer: Tokenizer = (
-            WordPieces(vocabulary, self.context_length)
+            WordPieces(vocabulary, self.context_length, config.vocab_size)
             if vocabulary
             else StandInWords(config.vocab_size, self.context_length)
         )
