@@ -366,7 +366,7 @@ class FinetuningPaths(RunFolder):
         group = f"{self.method}{plan}{SHUFFLED if self.shuffled else ''}"
         return root("htunet_results") / FINETUNING / self.name / group / f"seed_{self.seed}"
 
-    def label_for(self, seed: int) -> str:
+    def label_for(self, seed: int = 1) -> str:
         """What the folder of a run with ``seed`` says of the adapter that it starts from; another seed is said."""
         parts = {f"-{self.plan}": self.plan != "paper", f"-seed{self.seed}": self.seed != seed}
         parts["-shuffled"] = self.shuffled

@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-d", "--dataset", required=True, help="data set of captions, such as MedPix or 510")
     split = "val: the validation pairs, which fine-tuning does not train on; all: all pairs (default: %(default)s)"
     parser.add_argument("--split", default="val", choices=("val", "all"), help=split)
-    size = "images are resized to squares of this side, in pixels (default: %(default)s)"
-    parser.add_argument("--input-size", type=int, default=224, help=size)
+    size = "images are resized to squares of this side, in pixels (default: as the adapter was trained, else 224)"
+    parser.add_argument("--input-size", type=int, help=size)
     add_text_side(parser)
     return run_command(parser, _retrieval, argv)
 
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _retrieval(options: argparse.Namespace) -> None:
     dataset = find_dataset(options.dataset)
     from htunet.experiments.zero_shot_retrieval import retrieve
+    from htunet.files import read_json
+    from htunet.reporting.tables.rows import weights_marks
 
     found = retrieve(dataset, chosen_encoders(options), split=options.split, input_size=options.input_size)
     counts = (
@@ -41,7 +43,8 @@ def _retrieval(options: argparse.Namespace) -> None:
     print(f"{dataset.short_name} {options.method}, {counts}; all equal captions count as correct")
     print(f"  image to text: {_line(found.image_to_text)}")
     print(f"  text to image: {_line(found.text_to_image)}")
-    for note in filter(None, (found.long_texts, found.pairs_note)):
+    marks = weights_marks(read_json(found.folder / "summary.json")["weights"])
+    for note in filter(None, (*(mark for mark in marks if marks[mark]), found.long_texts, found.pairs_note)):
         print(f"  {note}")
     print(f"Written: {found.folder / 'summary.json'}")
 

@@ -321,7 +321,7 @@ class _Planner:
                 f"The zero-shot row of {method} needs a fine-tuned adapter: name caption data sets with --captions, or "
                 "omit the method."
             )
-        label, weights = start.label_for(run.seed) if start else "", self.config.weights
+        label, weights = start.label_for() if start else "", self.config.weights
         options = ["--seed", str(run.seed), "--plan", plan, *self._weights_option()]
         options += ["--adapter", str(start.checkpoint_best)] if start else []
         images = len(read_raw(dataset).cases)

@@ -10,21 +10,22 @@ from htunet.data.class_probabilities import class_order, write_class_probabiliti
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import load_splits, paper_fold
-from htunet.data.zero_shot_prompts import find_prompts, unusual_prompts
+from htunet.data.zero_shot_prompts import find_prompts, own_prompts, unusual_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.retrieval import Retrieval, retrieval
 from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
-from htunet.inference.text_side import Choice, find_start, load_text_side, towers_name
+from htunet.inference.text_side import Choice, find_start, load_text_side, named_by_content, towers_name
 from htunet.models.embeddings import long_texts_note
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays, raw_sha256
-from htunet.planning.plans import load_plan
+from htunet.planning.plans import CENTRE_CROP, STRETCH, load_plan
 from htunet.planning.rules import BASE_SIDE
 from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
 from htunet.reporting.tables.prompt_table import markdown, prompt_columns, prompt_rows
 from htunet.reproducibility import provenance
+from htunet.training.start import refuse_seen_images
 
 ALL, TEST, VAL = "all", "test", "val"
 OTHER_PAIRS = (
@@ -83,6 +84,8 @@ def classify_by_prompts(
             f"{next(iter(found), 'without one')}: with less "
             "than two classes nothing can be distinguished. Take --split all, or another data set."
         )
+    if start:
+        refuse_seen_images(start.path, {TEST: [case for case, *_ in cases]}, dataset, None)
     encoders = load_text_side(choice, start, plan.input_size, normalise=plan.normalise)
     result = zero_shot_result(
         encoders.images(data.images, rows),
@@ -97,7 +100,9 @@ def classify_by_prompts(
     about["images_without_class"] = len(all_rows) - len(rows)
     about["raw_sha256"] = raw_sha256(dataset)
     about["long_texts"] = long_texts_note(encoders.network, sentences)
-    other = Path(unusual_prompts(dataset.short_name, chosen.name)).stem
+    other = unusual_prompts(dataset.short_name, chosen.name)
+    if chosen.name not in own_prompts():
+        other = named_by_content(Path(chosen.name))
     towers = towers_name(choice.method, start.label if start else "", choice.weights, plan.name, prompts=other)
     folder = dataset.text_side("zero_shot", towers, split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
@@ -123,16 +128,21 @@ class Retrieved:
     """A note where the adapter may have been trained on the pairs; else empty."""
 
 
-def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = BASE_SIDE) -> Retrieved:
+def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int | None = None) -> Retrieved:
     """Let the images of a caption data set find their texts among all of the split, and the other way round.
 
-    ``split`` is ``val``, the pairs that fine-tuning does not train on (else the result has a note), or ``all``. Raises
+    ``split`` is ``val``, the pairs that fine-tuning does not train on (else the result has a note), or ``all``. Images
+    are cropped as when the adapter was trained, and without ``input_size``, the side of a square, of that size. Raises
     as ``load_text_side``, and HtunetError for a data set without captions.
     """
     if split not in (VAL, ALL):
         raise UsageError(f"--split is {VAL} or {ALL}, got {split!r}.")
     captions = read_captions(dataset)
-    start, size = find_start(choice), (input_size, input_size)
+    start = find_start(choice)
+    plan = (start.record["plan_content"] if start else None) or {}
+    side = input_size or BASE_SIDE
+    height, width = (None if input_size else plan.get("input_size")) or (side, side)
+    size = (height, width)
     settled = settle_caption_split(captions)
     val = set(settled.val)
     rows = [row for row, pair in enumerate(captions.pairs) if split == ALL or pair.id in val]
@@ -141,17 +151,18 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     note = OTHER_PAIRS if unlike and split == VAL else ""
     texts = [captions.pairs[row].caption for row in rows]
     encoders = load_text_side(choice, start, size)
-    prepared = prepare_captions(captions, size)
+    centre = plan.get("geometry") == CENTRE_CROP
+    prepared = prepare_captions(captions, size, centre_crop=centre)
     images_NE, texts_NE = encoders.images(prepared.images, rows), encoders.texts(texts)
     both = {
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    other = str(input_size) if input_size != BASE_SIDE else ""
+    other = "" if size == (BASE_SIDE, BASE_SIDE) else f"{height}" if height == width else f"{height}x{width}"
     towers = towers_name(choice.method, start.label if start else "", choice.weights, input_size=other)
     folder = dataset.text_side("retrieval", towers, split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
-    about |= {"input_size": list(size), "pairs_note": note}
+    about |= {"input_size": list(size), "geometry": CENTRE_CROP if centre else STRETCH, "pairs_note": note}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
     about["long_texts"] = long_texts_note(encoders.network, texts)
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import UsageError
+from htunet.files import file_hash
 from htunet.models.build import PAPER_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import embed_images, embed_texts
-from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
+from htunet.models.finetuned import FINETUNED, StartingAdapter, described_adapter, find_adapter, load_adapter
 from htunet.models.precision import find_device
 from htunet.models.text import TEXT_TOWERS
+from htunet.models.weights.formats import weights_file
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.paths import ADAPTER, PHANTOM
 from htunet.planning.plans import Plan
@@ -52,8 +54,10 @@ class TextSide:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What results say of the towers."""
-        return {"weights": self.weights.content(), "adapter": self.start.record if self.start else None}
+        """What results say of the towers; ``seed`` is the adapter's own, where it has one."""
+        adapter = self.start.record if self.start else None
+        seed = (adapter or {}).get("seed")
+        return {"weights": self.weights.content(), "adapter": adapter} | ({} if seed is None else {"seed": seed})
 
     def images(self, arrays_NCHW: NDArray[np.uint8], rows: Sequence[int]) -> Embeddings:
         """(len(rows), E) of unit length."""
@@ -68,17 +72,24 @@ def towers_name(method: str, adapter: str, weights: str, plan: str = PAPER_PLAN,
     """For a folder: the method, and what is not as usual.
 
     That is where its adapter started (empty: it has none), other frozen ``weights`` than the published ones, as a user
-    names them, another plan of images, and ``more`` by name, where it is not empty.
+    names them, another plan of images, and ``more`` by name, where it is not empty. Files may share a name, and are
+    told apart by their hash.
     """
-    own = "" if weights in (RANDOM, PRETRAINED, PHANTOM) else Path(weights).stem
+    own = "" if weights in (RANDOM, PRETRAINED, PHANTOM) else named_by_content(Path(weights))
     parts = {f"{ADAPTER}{adapter}": adapter, RANDOM: weights == RANDOM, f"weights_{own}": own}
     parts |= {f"plan_{plan}": plan != PAPER_PLAN, **{f"{name}_{value}": value for name, value in more.items()}}
     return "__".join([method, *(text for text, named in parts.items() if named)])
 
 
+def named_by_content(path: Path) -> str:
+    """The name of a file (of a folder of weights: of the folder) with eight digits of its hash, for a folder's name."""
+    return f"{path.stem}-{file_hash(weights_file(path))[:8]}"
+
+
 def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | None:
     """The adapter that a choice means, looked for before anything heavy starts; it fits the plan of the images.
 
+    Its label says its own seed, whichever was asked for: results of two adapters never share a folder.
     Raises UsageError for a method without a text tower, and as ``find_adapter``: an adapter that nobody has trained
     would only disturb its backbone.
     """
@@ -93,7 +104,7 @@ def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | No
     start = find_adapter(requested, choice.method, seed=choice.seed, weights=choice.weights, normalise=normalise)
     if plan:
         start.check(choice.method, normalise=plan.normalise, settings=plan.adapter)
-    return start
+    return described_adapter(start.path)
 
 
 def load_text_side(

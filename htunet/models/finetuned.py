@@ -135,8 +135,8 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
         raise HtunetError(f"The adapter {start.path}, of {about.get('method')}, does not fit: {error}") from error
 
 
-def described_adapter(path: Path, seed: int) -> StartingAdapter:
-    """The adapter in a checkpoint, for a run with ``seed``; raises HtunetError where it holds none."""
+def described_adapter(path: Path, seed: int = 1) -> StartingAdapter:
+    """The adapter in a checkpoint, named for a run with ``seed``; raises HtunetError where it holds none."""
     tensors, about = checkpoint.load(path)
     names = sorted(name for name in tensors if name.removeprefix(checkpoint.MODEL).startswith(PARTS))
     if not names:

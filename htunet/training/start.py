@@ -75,9 +75,10 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
     }
 
 
-def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int) -> None:
+def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int | None) -> None:
     """Raise HtunetError where a checkpoint has learnt from an image that ``fold`` of ``dataset`` tests or validates.
 
+    None: that is classified without training; ``whole`` has these images.
     So does one whose own starting weights or adapter have, and theirs. Images of one data set are the same by their
     ids; those of two by their ids and pictures. Where another image of the checkpoint's data set shows the same picture
     as a held-out one, or none of this can be known because the earlier split or its images are not there any more, that
@@ -86,15 +87,16 @@ def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int
     start = checkpoint.read_about(path).get("settings") or {}
     if start.get("datasets"):  # a fine-tuning on captions
         return
+    now = "are classified" if fold is None else f"fold{fold} validates or tests"
     for one in (start, *trainings_before(start)):
-        _refuse_seen_by(one, whole, dataset, fold)
+        _refuse_seen_by(one, whole, dataset, now)
 
 
-def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, fold: int) -> None:
+def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, now: str) -> None:
     """Of one of the runs, by its settings or what another one's settings say of it."""
     number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
     if (learnt_fold := recorded_fold(start)) is None:
-        log.warning("Whether the starting weights have seen images that fold%d tests cannot be known.", fold)
+        log.warning("Whether the starting weights have seen images that %s cannot be known.", now)
         return
     learnt = learnt_fold["train"]
     held_out = sorted({case for split, cases in whole.items() if split != "train" for case in cases})
@@ -108,12 +110,12 @@ def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths
             seen = [case for case in seen if case in shared.get(case, ())]
             if others := sorted(shared.keys() - set(seen)):
                 log.warning(
-                    "The starting weights (fold%d of %s) were trained on pictures that are the same as %s that fold%d "
-                    "validates or tests, so that its results may be too good: %s.",
-                    *(number, earlier.name, counted(len(others), "image"), fold, some(others)),
+                    "The starting weights (fold%d of %s) were trained on pictures that are the same as %s that %s, "
+                    "so that the results may be too good: %s.",
+                    *(number, earlier.name, counted(len(others), "image"), now, some(others)),
                 )
     if seen:
         raise HtunetError(
             f"The starting weights (fold{number} of {earlier.name}) were trained on {counted(len(seen), 'image')} that "
-            f"fold{fold} validates or tests: {some(seen)}. Start from fold{fold} of the same split."
+            f"{now}: {some(seen)}. Take a run of the same split and fold; in htunet_zero_shot also --split test."
         )

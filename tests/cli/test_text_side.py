@@ -6,20 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
 from builders.training import build_training
 from PIL import Image
 
 from htunet.cli.retrieval import main as retrieval
 from htunet.cli.zero_shot import main as zero_shot
-from htunet.data.captions import read_captions
+from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.split_files import load_splits, save_splits
 from htunet.data.zero_shot_prompts import unusual_prompts
+from htunet.errors import HtunetError
+from htunet.experiments import zero_shot_retrieval
 from htunet.files import read_csv, read_json, write_csv, write_json
 from htunet.inference import text_side
-from htunet.inference.text_side import towers_name
+from htunet.inference.text_side import named_by_content, towers_name
+from htunet.models import checkpoint
 from htunet.paths import DatasetPaths
+from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
 from htunet.training import record
 from htunet.training.finetuning import finetune
 
@@ -101,7 +106,7 @@ def test_recall_is_that_of_the_positive_class_and_long_sentences_are_said(
     write_json(tmp_path / "two.json", {"format": 1, "classes": sentences})
     assert zero_shot([*TINY, "--prompts", str(tmp_path / "two.json")]) == 0
     assert "1 of 2 texts fill the 16 tokens" in capsys.readouterr().out
-    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", "two") / "all"
+    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", named_by_content(tmp_path / "two.json")) / "all"
     found = read_json(folder / "summary.json")["zero_shot"]
     rows = [row for row in read_csv(folder / "classes.csv", ["class", "predicted"]) if row["class"] == "malignant"]
     assert found["positive"] == "malignant"
@@ -113,7 +118,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
     sentences = {"benign": ["smooth"], "malignant": ["rough"], "normal": ["nothing"]}
     write_json(tmp_path / "three.json", {"format": 1, "classes": sentences})
     assert zero_shot([*TINY, "--prompts", str(tmp_path / "three.json")]) == 0
-    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", "three") / "all"
+    folder = dataset.results / "zero_shot" / TOWERS.replace("breast", named_by_content(tmp_path / "three.json")) / "all"
     assert [entry["auc"] is None for entry in read_json(folder / "summary.json")["zero_shot"]["prompts"]] == [
         *(False, False, True)
     ]
@@ -176,9 +181,71 @@ def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
     assert len(summary["adapter"]["sha256"]) == 64
 
 
-def test_own_weights_and_prompts_never_replace_the_results_of_the_usual_ones() -> None:
+def test_an_adapter_classifies_no_image_that_it_was_trained_on(
+    dataset: DatasetPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise HtunetError("The towers are built.")
+
+    monkeypatch.setattr(zero_shot_retrieval, "load_text_side", begin)
+    train, path = load_splits(dataset.splits_json)[0]["train"], tmp_path / "run.safetensors"
+    settings = {"dataset": dataset.name, "fold": 0, "seed": 1}
+    checkpoint.save(path, {"model.adapters.0.weight": torch.ones(2)}, {"method": "CLIP_HT", "settings": settings})
+    command = ["Tiny", "CLIP_HT", "--plan", "tiny", "--adapter", str(path), *RANDOM, *BREAST]
+    assert zero_shot(command) == 1
+    assert f"trained on {len(train)} images that are classified: {train[0]}" in capsys.readouterr().err
+    assert zero_shot([*command, "--split", "test"]) == 1
+    assert "The towers are built." in capsys.readouterr().err
+
+
+def test_results_of_two_fine_tunings_never_share_a_folder_and_say_their_own_seed(dataset: DatasetPaths) -> None:
+    words = build_captions()
+    runs = [finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1, seed=seed)).run for seed in (1, 2)]
+    folders = {1: "CLIP_HT__adapter_Words__random", 2: "CLIP_HT__adapter_Words-seed2__random"}
+    path_of_2 = ("--adapter", str(runs[1].checkpoint_best))
+    for options in ((), ("--seed", "2"), path_of_2):  # the last one with the usual seed 1
+        assert zero_shot(["Tiny", "CLIP_HT", "--plan", "tiny", *RANDOM, *BREAST, *options]) == 0
+        assert retrieval(["CLIP_HT", "-d", "Words", "--input-size", "32", *RANDOM, *options]) == 0
+    for what, results, more in (
+        ("zero_shot", dataset.results, "__plan_tiny__prompts_breast/all"),
+        ("retrieval", words.results, "__input_size_32/val"),
+    ):
+        assert len(list((results / what).iterdir())) == 2
+        for seed, name in folders.items():
+            summary = read_json(results / what / f"{name}{more}" / "summary.json")
+            assert (summary["seed"], summary["adapter"]["seed"]) == (seed, seed)
+
+
+@pytest.mark.parametrize("given", [(), ("--input-size", "48")])
+def test_retrieval_prepares_images_as_the_fine_tuning_validated_them(
+    given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = build_captions()
+    finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1, plan="public"))
+    prepared = []
+
+    def prepare(captions: CaptionDataset, size: tuple[int, int], *, centre_crop: bool = False) -> PreparedCaptions:
+        prepared.append((size, centre_crop))
+        return prepare_captions(captions, size, centre_crop=centre_crop)
+
+    monkeypatch.setattr(zero_shot_retrieval, "prepare_captions", prepare)
+    assert retrieval(["CLIP_HT", "-d", "Words", *RANDOM, *given]) == 0
+    side = 48 if given else 32  # that of ``tiny_finetuning``
+    assert prepared == [((side, side), True)]
+    folder = words.results / "retrieval" / f"CLIP_HT__adapter_Words-public__random__input_size_{side}" / "val"
+    summary = read_json(folder / "summary.json")
+    assert (summary["input_size"], summary["geometry"]) == ([side, side], "centre_crop")
+
+
+def test_own_weights_and_prompts_never_replace_the_results_of_the_usual_ones(tmp_path: Path) -> None:
+    """Two files of one name are told apart by what is in them."""
     assert towers_name("CLIP", "", "pretrained", prompts="") == "CLIP"
-    assert towers_name("CLIP", "", "weights/my.pt", prompts="mine") == "CLIP__weights_my__prompts_mine"
+    for content, digits in (("a", "ca978112"), ("b", "3e23e816")):  # of SHA-256
+        path = tmp_path / content / "my.pt"
+        path.parent.mkdir()
+        path.write_text(content)
+        assert towers_name("CLIP", "", str(path), prompts="mine") == f"CLIP__weights_my-{digits}__prompts_mine"
+        assert named_by_content(path) == f"my-{digits}"
     assert unusual_prompts("BUSI", "breast") == ""
     assert [unusual_prompts("BUSI", name) for name in ("thyroid", "my/own.json")] == ["thyroid", "own.json"]
 
@@ -187,7 +254,9 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
     paths = build_captions()
     command = ["CLIP", "-d", "Words", "--input-size", "32", *RANDOM]
     assert retrieval(command) == 0
-    assert "4 pairs (val)" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "4 pairs (val)" in output
+    assert "random weights" in output
     assert retrieval([*command, "--split", "all"]) == 0
     output = capsys.readouterr().out
     assert "40 pairs (all), 37 different captions; all equal captions count as correct" in output

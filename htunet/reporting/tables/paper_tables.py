@@ -121,7 +121,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         method=content["method"],
         plan=content["plan"],
         folds=(),
-        seeds=(content["seed"],),
+        seeds=((adapter or {}).get("seed") or content["seed"],),  # early versions wrote the seed that was asked for
         n_runs=1,
         tested=TestCounts(n_cases=n_cases),
         policy="",
