@@ -1,5 +1,6 @@
 """Which pairs of a caption data set train an adapter and which validate it: shuffled 9:1, stored on disk."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from htunet.records import of_format, record_from
 from htunet.reproducibility import derived_seed
 
 FORMAT = 1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +95,41 @@ def groups_in_both(pairs: Sequence[CaptionPair], split: CaptionSplit) -> list[st
 
 
 def settle_caption_split(dataset: CaptionDataset, split_by: str | None = None) -> CaptionSplit:
-    """The split on disk where it fits the data set, else a new one, written to ``caption_split.json``.
+    """The split on disk where it fits the data set, else a new one; nothing is written.
 
     ``split_by`` None: as the existing one was made; ``image`` for the first. The splits of a fitting file may have been
-    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or are in both splits.
+    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or are in both splits,
+    and when an edited one would be replaced by one of ``split_by``.
     """
     path = dataset.paths.caption_split_json
     if path.exists():
         split = load_caption_split(dataset.paths)
-        if split.pairs_sha256 == _digest(dataset.pairs) and split_by in (None, split.split_by):
-            _check_split(dataset, split)
-            return split
+        if split.pairs_sha256 == _digest(dataset.pairs):
+            if split_by in (None, split.split_by):
+                _check_split(dataset, split)
+                return split
+            if split != make_caption_split(dataset.pairs, dataset.info.published, split.split_by, split.seed):
+                raise HtunetError(
+                    f"--split-by {split_by} would replace {path}, which was edited by hand: by {split.split_by} the "
+                    "pairs are split otherwise. Omit the option to use the file; or move it away."
+                )
         split_by = split_by or split.split_by
-    split = make_caption_split(dataset.pairs, dataset.info.published, split_by or "image")
-    write_json(path, {"format": FORMAT} | vars(split))
-    return split
+    return make_caption_split(dataset.pairs, dataset.info.published, split_by or "image")
+
+
+def save_caption_split(paths: DatasetPaths, split: CaptionSplit) -> None:
+    """Write ``caption_split.json`` unless it is that split; one of other pairs stays beside it, and a warning says so.
+
+    One of the same pairs can be made again: ``settle_caption_split`` has refused to replace an edited one.
+    """
+    path = paths.caption_split_json
+    before = load_caption_split(paths) if path.exists() else None
+    if before and before.pairs_sha256 != split.pairs_sha256:
+        kept = path.with_name("caption_split.before.json")
+        write_json(kept, {"format": FORMAT} | vars(before))
+        log.warning("%s has other pairs than before: they are split anew. The split before: %s", paths.short_name, kept)
+    if before != split:
+        write_json(path, {"format": FORMAT} | vars(split))
 
 
 def load_caption_split(paths: DatasetPaths) -> CaptionSplit:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from htunet.data.caption_splits import CaptionSplit, groups_in_both, images_digest, pairs_digest, settle_caption_split
+from htunet.data.caption_splits import (
+    CaptionSplit,
+    groups_in_both,
+    images_digest,
+    pairs_digest,
+    save_caption_split,
+    settle_caption_split,
+)
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.shards import ShardedCaptions, read_shards
 from htunet.errors import UsageError, counted
@@ -43,14 +50,15 @@ def finetune(
     """Train, or continue, the fine-tuning that the arguments name, over all data sets together.
 
     ``split_by`` is ``image`` or ``group`` and makes another split where it differs from the one on disk; None: as it
-    is. ``shuffle`` gives each training image the caption of another one: a control, which must not learn anything.
-    Everything that can be checked is checked before it starts. Raises UsageError for a method without an adapter or
-    without a text tower, HtunetError when files are missing or broken, when another process holds the run, or when the
-    run was started with other settings.
+    is. It is written once nothing can be refused any more. ``shuffle`` gives each training image the caption of another
+    one: a control, which must not learn anything. Everything that can be checked is checked before it starts. Raises
+    UsageError for a method without an adapter or without a text tower, HtunetError when files are missing or broken,
+    when another process holds the run, or when the run was started with other settings.
     """
     _check_method(method)
     paths = {found.name: found for found in map(find_dataset, datasets)}
     pairs_of: _DataSets | _Shards
+    parts: list[_Part] = []
     if any(one.shards.is_dir() for one in paths.values()):
         if len(paths) > 1 or split_by or shuffle:
             raise UsageError("A data set in shards trains alone, without --split-by (its shards are its split) and "
@@ -58,7 +66,8 @@ def finetune(
         pairs_of = _Shards(read_shards(*paths.values()))
     else:
         read = [read_captions(paths[name]) for name in sorted(paths)]
-        pairs_of = _DataSets([_Part(one, settle_caption_split(one, split_by)) for one in read], shuffle)
+        parts = [_Part(one, settle_caption_split(one, split_by)) for one in read]
+        pairs_of = _DataSets(parts, shuffle)
     run = FinetuningPaths(tuple(sorted(paths)), method, settings.seed, shuffle, settings.plan)
     size = (settings.input_size, settings.input_size)
     check_input_size(method, size, adapter_settings={"input_size": size})
@@ -102,6 +111,7 @@ def finetune(
             },
             unit="pairs",
             remarks=pairs_of.remarks(network),
+            before_training=lambda: [save_caption_split(part.dataset.paths, part.split) for part in parts],
         )
         return run_training(fabric, work, restart=restart)
 

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -88,6 +88,8 @@ class TrainingRun:
     """Name of the training samples in messages."""
     remarks: Sequence[str] = ()
     """Notes on the data for the user, a line each."""
+    before_training: Callable[[], object] = lambda: None
+    """Called by the first process once nothing can be refused any more: writes what other runs share."""
 
     @property
     def num_epochs(self) -> int:
@@ -175,6 +177,7 @@ class _Session:
         progress = self._restore()
         if self.fabric.is_global_zero:
             self._note_changes(progress)
+            self.work.before_training()
             write_json(self.run.settings_json, self.about)
             for line in (self._opening(), *self.work.remarks):
                 log.info("%s", line)

@@ -12,12 +12,13 @@ from htunet.data.caption_splits import (
     images_digest,
     load_caption_split,
     make_caption_split,
+    save_caption_split,
     settle_caption_split,
 )
 from htunet.data.captions import CaptionDataset, CaptionInfo, CaptionPair
 from htunet.data.image_io import write_png
 from htunet.errors import HtunetError, UsageError
-from htunet.files import write_json
+from htunet.files import read_object, write_json
 from htunet.paths import DatasetPaths
 
 PATHS = DatasetPaths("Dataset910_Texts")
@@ -107,7 +108,23 @@ def test_too_few_pairs_or_groups_and_an_unknown_way_are_errors() -> None:
 def test_the_split_on_disk_holds_until_the_pairs_or_the_way_change(home: Path) -> None:
     pairs = pairs_of([f"case {i // 3}" for i in range(60)])
     first = settle_caption_split(dataset_of(pairs))
+    assert not PATHS.caption_split_json.exists()  # whoever settles a split may still be refused
+    save_caption_split(PATHS, first)
     assert load_caption_split(PATHS) == first
+    by_group = settle_caption_split(dataset_of(pairs), "group")
+    assert by_group.split_by == "group"
+    save_caption_split(PATHS, by_group)
+    assert not PATHS.caption_split_json.with_name("caption_split.before.json").exists()  # --split-by image makes it
+    assert settle_caption_split(dataset_of(pairs)) == by_group
+    assert settle_caption_split(dataset_of(pairs), "image") == first
+    fewer = settle_caption_split(dataset_of(pairs[:-3]))
+    assert fewer.split_by == "group"
+    assert len(fewer.train) + len(fewer.val) == 57
+
+
+def test_a_split_that_was_edited_by_hand_is_not_lost(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs = pairs_of([f"case {i // 3}" for i in range(60)])
+    first = settle_caption_split(dataset_of(pairs))
     content = (
         {"format": 1}
         | vars(first)
@@ -116,12 +133,16 @@ def test_the_split_on_disk_holds_until_the_pairs_or_the_way_change(home: Path) -
     write_json(PATHS.caption_split_json, content)
     edited = settle_caption_split(dataset_of(pairs))
     assert edited.val == content["val"]
-    by_group = settle_caption_split(dataset_of(pairs), "group")
-    assert by_group.split_by == "group"
-    assert settle_caption_split(dataset_of(pairs)) == by_group
+    with pytest.raises(HtunetError, match=r"--split-by group would replace .*, which was edited"):
+        settle_caption_split(dataset_of(pairs), "group")
     fewer = settle_caption_split(dataset_of(pairs[:-3]))
-    assert fewer.split_by == "group"
-    assert len(fewer.train) + len(fewer.val) == 57
+    assert load_caption_split(PATHS) == edited
+    save_caption_split(PATHS, fewer)
+    assert load_caption_split(PATHS) == fewer
+    kept = PATHS.caption_split_json.with_name("caption_split.before.json")
+    assert read_object(kept) == content
+    assert "has other pairs than before" in caplog.text
+    assert str(kept) in caplog.text
 
 
 def test_images_are_hashed_again_only_where_a_file_has_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +161,9 @@ def test_images_are_hashed_again_only_where_a_file_has_changed(home: Path, monke
 
 
 def test_other_groups_of_the_same_pairs_need_another_split(home: Path) -> None:
-    settle_caption_split(dataset_of(pairs_of([f"case {i // 3}" for i in range(60)])), "group")
+    save_caption_split(
+        PATHS, settle_caption_split(dataset_of(pairs_of([f"case {i // 3}" for i in range(60)])), "group")
+    )
     regrouped = pairs_of([f"case {i // 5}" for i in range(60)])
     assert groups_in_both(regrouped, settle_caption_split(dataset_of(regrouped))) == []
 

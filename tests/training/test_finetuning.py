@@ -59,6 +59,25 @@ def test_a_finished_folder_says_what_was_learnt_from(home: Path) -> None:
     assert finetune_tiny("Words", "Other").status == "already finished"
 
 
+def test_a_fine_tuning_that_is_refused_leaves_the_split_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = build_captions().caption_split_json
+    with pytest.raises(HtunetError, match="multiples of the patch size 8, got"):
+        finetune("CLIP_HT", ("Words",), tiny_finetuning(input_size=33), split_by="group")
+    assert not path.exists()
+    stopping = iter([False])
+    with monkeypatch.context() as patch:
+        patch.setattr(session.StopSignals, "requested", lambda _: next(stopping, True))
+        assert finetune_tiny().status == "stopped"
+    before = path.read_bytes()
+    with pytest.raises(HtunetError, match="the captions or their split have changed"):
+        finetune("CLIP_HT", ("Words",), tiny_finetuning(), split_by="group")
+    assert path.read_bytes() == before
+    assert finetune_tiny().status == "finished"
+    outcome = finetune("CLIP_HT", ("Words",), tiny_finetuning(), split_by="group", restart=True)
+    assert outcome.status == "finished"
+    assert read_json(path)["split_by"] == "group"
+
+
 def test_the_lowest_loss_is_kept_and_not_the_highest_recall(monkeypatch: pytest.MonkeyPatch) -> None:
     build_captions()
     figures = iter([(3.0, 0.9), (1.0, 0.1), (2.0, 0.5)])

@@ -17,7 +17,7 @@ from builders.tn3k import build_tn3k
 
 from dataset_conversion import CONVERTERS, convert
 from dataset_conversion.common import Options
-from htunet.data.caption_splits import settle_caption_split
+from htunet.data.caption_splits import save_caption_split, settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
 from htunet.data.split_files import settle_splits
@@ -106,7 +106,7 @@ def test_the_rows_of_the_caption_sets_come_out(
     build(home / "download")
     convert(name, home / "download", options)
     dataset = read_captions(DatasetPaths(CONVERTERS[name].facts.dataset))
-    settle_caption_split(dataset)
+    save_caption_split(dataset.paths, settle_caption_split(dataset))
     (row,) = (row for row in table1_rows() if row.dataset == dataset.paths.name)
     assert row.ours == row.paper
     assert row.origin == SPLIT
