@@ -23,7 +23,7 @@ from htunet.inference.output_tables import CLASSES, Rows, add_to_tables, read_ta
 from htunet.inference.quality import QUALITY
 from htunet.parallel import available_cores
 
-CHUNKS, RESULT = ".chunks", "result.json"
+CHUNKS, RESULT, STATES = ".chunks", "result.json", "states"
 CHUNK = 32
 """Images that a worker predicts before it says so: what is repeated where one ends."""
 STORE_BYTES = 100 * 2**20
@@ -52,25 +52,31 @@ class ChunkWorker:
         return {"chunk": batch["chunk"]}
 
 
-def predict_chunk(predict: PredictFiles, output: Path, files: Sequence[tuple[str, str, str]]) -> None:
-    """Predict files (path, its name below the input, name of its output), unless that is done."""
+def predict_chunk(predict: PredictFiles, output: Path, files: Sequence[tuple[str, str, str, list[int]]]) -> None:
+    """Predict files (path, its name below the input, name of its output, size and time), unless that is done."""
     folder = output / CHUNKS / hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     if folder.is_dir():
         return
     with whole_folder(folder) as part:
-        found = predict([Path(path) for path, _, _ in files], [name for _, _, name in files], part)
-        shown = {path: name for path, name, _ in files}
+        found = predict([Path(path) for path, *_ in files], [name for _, _, name, _ in files], part)
+        shown = {path: (name, state) for path, name, _, state in files}
         content = {name: getattr(found, name) for name in LISTS}
-        write_json(part / RESULT, content | {"predicted": [shown[str(path)] for path in found.predicted]})
+        write_json(part / RESULT, content | {STATES: dict(shown[str(path)] for path in found.predicted)})
 
 
 def collect(growing: GrowingFolder, files: Mapping[str, Path]) -> FolderResult:
-    """Put what workers did into the tables and the record of the output, and say it; files by their names."""
+    """Put what workers did into the tables and the record of the output, and say it; files by their names.
+
+    What a killed call left does not count where a file of it has changed since: those 32 are predicted again.
+    """
     result, folders = FolderResult(), sorted((growing.path.parent / CHUNKS).glob("[0-9a-f]*"))
     rows: dict[str, Rows] = {CLASSES: [], QUALITY: []}
     for folder in folders:
         content = read_object(folder / RESULT)
-        result.predicted.extend(files[name] for name in content.pop("predicted") if name in files)
+        states = content.pop(STATES, None)  # which earlier versions did not write
+        if states is None or any(growing.sizes.get(name, state) != state for name, state in states.items()):
+            continue
+        result.predicted.extend(files[name] for name in states if name in files)
         for name, value in content.items():
             kept = getattr(result, name)
             (kept.update if isinstance(kept, dict) else kept.extend)(value)
@@ -103,7 +109,7 @@ def predict_by_ray(
     import ray.data
 
     output = growing.path.parent
-    todo = [(str(path.absolute()), name, growing.outputs[name]) for name, path in files.items()
+    todo = [(str(path.absolute()), name, growing.outputs[name], growing.sizes[name]) for name, path in files.items()
             if name not in growing.done]  # fmt: skip
     chunks = [{"chunk": json.dumps(todo[start : start + CHUNK])} for start in range(0, len(todo), CHUNK)]
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}

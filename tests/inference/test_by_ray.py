@@ -49,9 +49,10 @@ def test_chunks_of_a_killed_call_are_taken_over_once(tmp_path: Path) -> None:
         (tables / "classes.csv").write_text(f"case,predicted,benign\n{rows}", encoding="utf-8")
         return FolderResult(predicted=list(images), images=[path.name for path in images])
 
-    chunks = [[(str(files[name]), name, name[0]) for name in names] for names in (["a.png", "b.png"], ["c.png"])]
     output.mkdir()
     growing = GrowingFolder(output, {"model": "m"}, files)
+    groups = (["a.png", "b.png"], ["c.png"])
+    chunks = [[(str(files[name]), name, name[0], growing.sizes[name]) for name in names] for names in groups]
     for chunk in (*chunks, chunks[0]):
         predict_chunk(predict, output, chunk)
     assert called == [["a", "b"], ["c"]]
@@ -60,9 +61,35 @@ def test_chunks_of_a_killed_call_are_taken_over_once(tmp_path: Path) -> None:
     assert GrowingFolder(output, {"model": "m"}, files).done == {"a.png", "b.png", "c.png"}
     assert not (output / CHUNKS).exists()
     growing = GrowingFolder(output, {"model": "m"}, files)
-    predict_chunk(predict, output, [(str(files["d.png"]), "d.png", "d")])
+    predict_chunk(predict, output, [(str(files["d.png"]), "d.png", "d", growing.sizes["d.png"])])
     collect(growing, files)
     assert sorted(row["case"] for row in read_csv(output / "classes.csv", ())) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_an_image_that_was_replaced_after_the_kill_is_predicted_again(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    files = {f"{name}.png": tmp_path / f"{name}.png" for name in "abc"}
+    for path in files.values():
+        path.write_bytes(b"1")
+
+    def predict(images: list[Path], names: list[str], tables: Path) -> FolderResult:
+        rows = "".join(f"{path.name},{path.read_text(encoding='utf-8')}\n" for path in images)
+        (tables / "classes.csv").write_text(f"case,predicted\n{rows}", encoding="utf-8")
+        return FolderResult(predicted=list(images), images=[path.name for path in images])
+
+    output.mkdir()
+    growing = GrowingFolder(output, {"model": "m"}, files)
+    for names in (["a.png", "b.png"], ["c.png"]):
+        predict_chunk(predict, output, [(str(files[name]), name, name[0], growing.sizes[name]) for name in names])
+    growing.finish([])
+    (output / CHUNKS / "0123").mkdir()  # of an earlier version, which did not say of what files
+    (output / CHUNKS / "0123" / "result.json").write_text('{"predicted": ["b.png"]}', encoding="utf-8")
+    files["a.png"].write_bytes(b"2")
+    os.utime(files["a.png"], ns=(0, 0))
+    growing = GrowingFolder(output, {"model": "m"}, files)
+    assert [path.name for path in collect(growing, files).predicted] == ["c.png"]
+    assert GrowingFolder(output, {"model": "m"}, files).done == {"c.png"}
+    assert [row["case"] for row in read_csv(output / "classes.csv", ())] == ["c.png"]
 
 
 def test_a_missing_ray_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
