@@ -55,9 +55,10 @@ def embed(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
 class ContrastiveTrainer(Trainer):
     """Symmetric InfoNCE over the whole batch; the checkpoint with the lowest validation loss is saved.
 
-    Pairs are compared in blocks of ``batch_size``; an optimiser step has ``blocks`` of them, whose mean is its loss.
-    The last step of an epoch may have fewer, and its gradient is then shorter, as in the public code of arXiv
-    2506.08849. Validation pairs are compared in such blocks, too, so that both losses can be compared.
+    Pairs are compared in blocks of ``batch_size``; an optimiser step has ``blocks`` of them, and its loss is the mean
+    of those it has. The last step of an epoch may have fewer: its gradient is then shorter, as in the public code of
+    arXiv 2506.08849, its loss is not. Validation pairs are compared in such blocks, too, so that both losses can be
+    compared.
     """
 
     task = "contrastive"
@@ -69,7 +70,10 @@ class ContrastiveTrainer(Trainer):
         self.blocks = blocks
 
     def accumulate(self, step: Step) -> Tensor:
-        """The gradient of the mean of the blocks' losses, in memory for one part of a block."""
+        """Add the blocks' gradients, in memory for one part of a block; returns this process's share of the mean loss.
+
+        In the gradient each loss is divided by ``blocks``, in the mean by the number of blocks that the step has.
+        """
         if step.whole <= self.batch_size:
             return self._accumulate_block(step, 0)
         total, processes = torch.zeros((), device=step.fabric.device), step.shard.world_size
@@ -83,7 +87,7 @@ class ContrastiveTrainer(Trainer):
                 final=end == step.whole,
             )
             total += self._accumulate_block(block, start)
-        return total
+        return total / -(-step.whole // self.batch_size)
 
     def _accumulate_block(self, step: Step, number: int) -> Tensor:
         """Add the gradient of a block's loss, in memory for one part; returns this process's share of its loss.
@@ -104,7 +108,7 @@ class ContrastiveTrainer(Trainer):
                 own = slice(start, start := start + len(part.images))
                 products = [(values * grad[own]).sum() for values, grad in zip(embedded, upstream, strict=True)]
                 step.backward(torch.stack(products).sum() / self.blocks)
-        return loss / self.blocks / step.shard.world_size
+        return loss / step.shard.world_size
 
     def validate(self, network: nn.Module, batch: PairBatch) -> Tensor:  # type: ignore[override]
         """(B, 1 + 2 E): number of the caption, embedding of the image, embedding of the text."""

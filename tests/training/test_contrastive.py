@@ -159,10 +159,20 @@ def test_a_step_of_several_blocks_has_the_mean_of_their_gradients(network: DualE
         losses.append(float(loss.detach()))
     expected = gradients(network)
     loss = ContrastiveTrainer(4, blocks=4).accumulate(step_of(network, whole, 2))
-    assert float(loss) == pytest.approx(sum(losses), abs=1e-6)
+    assert float(loss) == pytest.approx(sum(losses) * 4 / 3, abs=1e-6)
     for one, other in zip(gradients(network), expected, strict=True):
         if one is not None and other is not None:
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(16, [4, 4, 4, 4]), (12, [4, 4, 4]), (6, [4, 2]), (3, [3])])
+def test_the_loss_of_a_step_is_the_mean_of_the_blocks_it_has(
+    network: DualEncoder, monkeypatch: pytest.MonkeyPatch, count: int, blocks: list[int]
+) -> None:
+    """Where all pairs are equally similar, the loss of n pairs is log n."""
+    monkeypatch.setattr(contrastive, "embed", lambda *found: tuple(0 * values for values in embed(*found)))
+    loss = ContrastiveTrainer(4, blocks=4).accumulate(step_of(network, pairs(count), 1))
+    assert float(loss) == pytest.approx(sum(map(math.log, blocks)) / len(blocks))
 
 
 def test_each_block_of_a_step_has_its_own_dropout(network: DualEncoder) -> None:
