@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from htunet.data.raw import DatasetInfo
@@ -32,6 +32,7 @@ from htunet.inference.predictor import Predictor
 from htunet.inference.trained import TrainedModel
 from htunet.inference.views import PLAIN, View
 from htunet.models import checkpoint
+from htunet.models.heads.classification import ScoreLayer
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.models.weights.formats import read_state
@@ -73,7 +74,7 @@ class _WithClassHead(Network):
     def __init__(self, network: EncoderNetwork, weights: dict[str, Tensor]) -> None:
         super().__init__()
         self.network = network
-        self.classify = nn.Linear(2 * network.encoder.backbone.width, len(weights["bias"]))
+        self.classify = ScoreLayer(2 * network.encoder.backbone.width, len(weights["bias"]))
         self.classify.load_state_dict(weights)
 
     def forward(self, images_BCHW: Tensor) -> dict[str, Tensor]:
@@ -83,7 +84,7 @@ class _WithClassHead(Network):
         levels_BTD = network.encoder(network.normalise(images_BCHW))
         masks_BKHW = network.head(network.aggregation(levels_BTD, backbone.grid_hw(image_hw)), image_hw)
         first_BD, rest_BD = backbone.vit.ln_post(levels_BTD[-1][:, 0]), levels_BTD[-1][:, 1:].mean(dim=1)
-        scores_BN = self.classify(torch.cat([first_BD, rest_BD], dim=1).float())
+        scores_BN = self.classify(torch.cat([first_BD, rest_BD], dim=1))
         kinds = [n for n in range(scores_BN.shape[1]) if n != NONE_CLASS]
         lesion_B = scores_BN[:, kinds].logsumexp(dim=1) - math.log(LESION_ODDS)
         classes_BN = torch.stack([lesion_B, scores_BN[:, NONE_CLASS]], dim=1)

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.heads.aggregation import FeatureAggregation
-from htunet.models.heads.classification import ClassificationHead, LinearHead, LinearProbe
+from htunet.models.heads.classification import ClassificationHead, LinearHead, LinearProbe, ScoreLayer
 from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.heads.unet_decoder import UNetDecoder
+from htunet.models.standalone.resnet import ResNet18
 
 SIZES = [
     pytest.param((14, 14), (224, 224), id="the paper's"),
@@ -55,6 +56,26 @@ def test_convolving_first_changes_neither_values_nor_gradients(
 def test_scores_are_fp32_whatever_the_features_are() -> None:
     head = SegmentationHead(8, 2).to(torch.bfloat16)
     assert head(pictures(1, 8, 2, 2).to(torch.bfloat16), (4, 4)).dtype == torch.float32
+
+
+def test_scores_of_classes_keep_what_bf16_cannot_hold() -> None:
+    """From 1 to 2 the numbers of bf16 are 2^-7 apart: the scores of all four images would be 1."""
+    head = LinearHead(2, 1).eval()
+    with torch.no_grad():
+        head.classify.weight.copy_(torch.tensor([[1.0, 2**-10]]))
+        head.classify.bias.zero_()
+    features = torch.tensor([[1.0, k] for k in range(4)])[:, :, None, None].expand(4, 2, 3, 3).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = head(features, (24, 24))
+    assert scores.dtype == torch.float32
+    assert scores[:, 0].tolist() == [1.0, 1 + 2**-10, 1 + 2**-9, 1 + 3 * 2**-10]
+    scores.sum().backward()
+    torch.testing.assert_close(features.grad, torch.tensor([1.0, 2**-10])[:, None, None].expand(4, 2, 3, 3) / 9)
+
+
+def test_each_network_that_classifies_ends_in_such_a_layer() -> None:
+    networks = [ClassificationHead(4, 2), LinearHead(4, 2), LinearProbe(4, 2), ResNet18(2)]
+    assert all(isinstance(network.classify, ScoreLayer) for network in networks)
 
 
 def test_a_constant_map_gives_the_bias_and_the_sum_of_the_weights_everywhere() -> None:

@@ -9,6 +9,17 @@ import torch
 from torch import Tensor, nn
 
 
+class ScoreLayer(nn.Linear):
+    """A last layer whose scores are fp32 under autocast, too: of 8 bits, as bf16 has, many images would have equal."""
+
+    def forward(self, features_BM: Tensor) -> Tensor:
+        """(B, M) of any precision -> (B, N) scores."""
+        if not torch.is_autocast_enabled(features_BM.device.type):  # an export sees a plain layer
+            return super().forward(features_BM)
+        with torch.autocast(features_BM.device.type, enabled=False):
+            return super().forward(features_BM.float())
+
+
 class ClassificationHead(nn.Module):
     """The mean of a feature map, and two linear layers: (B, M, patch grid) -> (B, N) scores before the softmax, fp32.
 
@@ -21,12 +32,12 @@ class ClassificationHead(nn.Module):
         self.hidden = nn.Linear(features, features)
         self.activation = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(features, num_classes)
+        self.classify = ScoreLayer(features, num_classes)
 
     def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """Scores of the whole image; its size does not matter."""
         hidden_BM = self.activation(self.hidden(features_BMHW.mean(dim=(2, 3))))
-        return self.classify(self.dropout(hidden_BM)).float()
+        return self.classify(self.dropout(hidden_BM))
 
 
 class LinearHead(nn.Module):
@@ -38,11 +49,11 @@ class LinearHead(nn.Module):
     def __init__(self, features: int, num_classes: int, *, dropout: float = 0.5) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(features, num_classes)
+        self.classify = ScoreLayer(features, num_classes)
 
     def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """Scores of the whole image; its size does not matter."""
-        return self.classify(self.dropout(features_BMHW.mean(dim=(2, 3)))).float()
+        return self.classify(self.dropout(features_BMHW.mean(dim=(2, 3))))
 
 
 class LinearProbe(nn.Module):
@@ -55,7 +66,7 @@ class LinearProbe(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
-        self.classify = nn.Linear((self.levels + 1) * width, num_classes)
+        self.classify = ScoreLayer((self.levels + 1) * width, num_classes)
         nn.init.normal_(self.classify.weight, std=0.01)
         nn.init.zeros_(self.classify.bias)
 
@@ -63,4 +74,4 @@ class LinearProbe(nn.Module):
         """The last four levels, shallow first, class token first -> (B, N) scores of the whole image, fp32."""
         class_BD = [tokens[:, 0] for tokens in levels_BTD[-self.levels :]]
         features_BD = torch.cat([*class_BD, levels_BTD[-1][:, 1:].mean(dim=1)], dim=1)
-        return self.classify(features_BD).float()
+        return self.classify(features_BD)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from htunet.models.catalogue import CATALOGUE
+from htunet.models.heads.classification import ScoreLayer
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import CLASSIFICATION, Outputs
@@ -34,13 +35,13 @@ class ResNet18(Network):
         self.body = resnet18()
         width = self.body.fc.in_features
         self.body.fc = nn.Identity()
-        self.classify = nn.Linear(width, num_classes)
+        self.classify = ScoreLayer(width, num_classes)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) values 0..255 -> (B, N) scores before the softmax, fp32."""
         features_BD = self.body(self.normalise(images_BCHW))
-        return self.classify(features_BD).float()
+        return self.classify(features_BD)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """All of it: ``body`` and ``classify``."""
