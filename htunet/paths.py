@@ -219,6 +219,8 @@ class RunFolder:
     """Written last; a run without it is not finished."""
     checkpoint_best = PathBelow("folder", "checkpoint_best.safetensors")
     """Trained weights of the epoch with the best validation, without the frozen ones."""
+    checkpoint_before = PathBelow("folder", "checkpoint_before.safetensors")
+    """The ``checkpoint_best`` that belongs to ``checkpoint_latest``, as long as that is older than the best epoch."""
     checkpoint_latest = PathBelow("folder", "checkpoint_latest.safetensors")
     """Trained weights, optimiser and progress, from which the run continues."""
     progress_csv = PathBelow("folder", "progress.csv")

@@ -268,6 +268,10 @@ class _Session:
             return Progress()
         progress, _ = state.load(self.run.checkpoint_latest, self.work.network, self.loop.optimizer)
         if self.fabric.is_global_zero:
+            best, before = self.run.checkpoint_best, self.run.checkpoint_before
+            if before.exists():  # a kill: the best epoch since may not be found again, on another machine for one
+                figures = checkpoint.read_about(best)["figures"] if best.exists() else {"epoch": None}
+                before.unlink() if figures["epoch"] == progress.best_epoch else before.replace(best)
             log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
         return progress
 
@@ -386,8 +390,10 @@ class _Saver:
         if best and self.session.fabric.is_global_zero:
             trained = self.session.work.network.trainable_state() | self.session.lost
             tensors = {checkpoint.MODEL + name: value for name, value in trained.items()}
-            figures = asdict(progress.history[-1])
-            checkpoint.save(self.session.run.checkpoint_best, tensors, self.about | {"figures": figures})
+            figures, run = asdict(progress.history[-1]), self.session.run
+            if run.checkpoint_best.exists() and not run.checkpoint_before.exists():
+                shutil.copyfile(run.checkpoint_best, run.checkpoint_before)
+            checkpoint.save(run.checkpoint_best, tensors, self.about | {"figures": figures})
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self.latest(progress)
 
@@ -402,6 +408,7 @@ class _Saver:
             session = self.session
             network, optimizer = session.work.network, session.loop.optimizer
             state.save(session.run.checkpoint_latest, network, optimizer, progress, self.about)
+            session.run.checkpoint_before.unlink(missing_ok=True)
         self.saved = time.monotonic()
 
 

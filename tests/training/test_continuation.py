@@ -1,14 +1,18 @@
 """A run that is stopped anywhere and continued ends in the same bits as one that was never stopped."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from builders.training import STEPS, same_tensors, tensors_in, tiny_settings
+import torch
+from builders.training import STEPS, run_of, same_tensors, tensors_in, tiny_settings
 
+from htunet.files import read_json
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.training import record, session
 from htunet.training.run import train
+from htunet.training.trainer import SegmentationTrainer
 
 EPOCHS = 3
 
@@ -80,6 +84,27 @@ def test_a_run_that_is_stopped_once(
     assert len(losses) == steps % STEPS
     never_stop(monkeypatch)
     assert_same(train("Tiny", "Plain", 0, tiny_settings(num_epochs=EPOCHS)).run, expected)
+
+
+def test_the_best_checkpoint_after_a_crash_is_of_an_epoch_that_the_run_has(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third epoch gives 0.9 before the crash and, say on another machine, 0.5 after it: the second one is best."""
+    calls = ([0.5, 0.8], [0.9], [0.5, 0.4])
+    for found in calls:
+        given = iter([(1.0, dice) for dice in found])
+        monkeypatch.setattr(SegmentationTrainer, "figures", lambda *_, given=given: next(given))
+        stop_after(len(found) * STEPS, monkeypatch) if found == calls[0] else never_stop(monkeypatch)
+        with pytest.raises(StopIteration) if found == calls[1] else nullcontext():
+            train("Tiny", "Plain", 0, tiny_settings(num_epochs=4))
+        run = run_of(tiny, "Plain")
+        best = checkpoint.load(run.checkpoint_best)[1]["figures"]
+        if found == calls[0]:
+            expected = tensors_in(run.checkpoint_best)
+    assert read_json(run.finished_json) == {"epochs": 4, "best_epoch": 2, "best_val_dice": 0.8}
+    assert (best["epoch"], best["val_metric"]) == (1, 0.8)
+    assert all(torch.equal(value, expected[name]) for name, value in tensors_in(run.checkpoint_best).items())
+    assert not run.checkpoint_before.exists()
 
 
 def test_a_stop_at_the_last_step_is_a_finished_run(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
