@@ -60,7 +60,7 @@ def test_a_finished_folder_says_what_was_learnt_from(home: Path) -> None:
 
 
 def test_a_fine_tuning_that_is_refused_leaves_the_split_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = build_captions().caption_split_json
+    path = build_captions(groups=20).caption_split_json
     with pytest.raises(HtunetError, match="multiples of the patch size 8, got"):
         finetune("CLIP_HT", ("Words",), tiny_finetuning(input_size=33), split_by="group")
     assert not path.exists()
