@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ def finetune(
             },
             unit="pairs",
             remarks=pairs_of.remarks(network),
-            before_training=lambda: [save_caption_split(part.dataset.paths, part.split) for part in parts],
+            before_training=partial(_save_splits, parts),
         )
         return run_training(fabric, work, restart=restart)
 
@@ -190,6 +191,11 @@ class _Shards:
         resized = resizing(plan.input_size, centre_crop=plan.geometry == CENTRE_CROP)
         pairs = StreamedPairs(self.captions, resized, network.text.tokenize, val_rows)
         return Data(train_rows=range(train), val_rows=val_rows, images=pairs, files=files)
+
+
+def _save_splits(parts: Sequence[_Part]) -> None:
+    for part in parts:
+        save_caption_split(part.dataset.paths, part.split)
 
 
 def _check_method(method: str) -> None:

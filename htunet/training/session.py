@@ -88,7 +88,7 @@ class TrainingRun:
     """Name of the training samples in messages."""
     remarks: Sequence[str] = ()
     """Notes on the data for the user, a line each."""
-    before_training: Callable[[], object] = lambda: None
+    before_training: Callable[[], None] = lambda: None
     """Called by the first process once nothing can be refused any more: writes what other runs share."""
 
     @property
