@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import resource
 import runpy
 import shutil
 import statistics
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,8 @@ from htunet.models.build import build_network
 from htunet.models.network import Network
 from htunet.models.precision import has_bf16, resolve_precision
 from htunet.planning.plans import Plan, plan_from
+from htunet.pretraining.stream import SimulatedImages
+from htunet.simulation.settings import SimulationSettings
 from htunet.training.loader import BatchOrder, RemainingBatches, Shard, training_batches
 
 LOOP = "in a plain PyTorch loop, fp32"
@@ -81,6 +85,32 @@ def batches(rounds: int, images: int = 64) -> Iterator[Row]:
         some()
         yield compared(f"batches of 224 x 224, augmented as plan {name} says, the loader alone, in one process",
                        "images/s", (images, batch), rounds, some, steps, stepper.step)  # fmt: skip
+
+
+def simulation(rounds: int, images: int = 40) -> Iterator[Row]:
+    """Simulated images by this process alone, and by two others together: processor time of the work, half of both."""
+    source = SimulatedImages(SimulationSettings(), seed=1)
+    source[0]
+    alone, together = [], []
+    for number in range(rounds):
+        indices = range(number * images, (number + 1) * images)
+        started = time.process_time()
+        for index in indices:
+            source[index]
+        alone.append(time.process_time() - started)
+        before = _of_children()
+        with ProcessPoolExecutor(2) as both:
+            list(both.map(source.__getitem__, indices))
+        together.append((_of_children() - before) / 2)
+    what, other = "simulated images of 224 x 224, default ranges", "no other simulator was measured"
+    for seconds, where in ((alone, "one process"), (together, "two processes, half of the processor time of both")):
+        yield Row(what=f"{what}, {where}", unit="images/s", ours=images / statistics.median(seconds), alternative=other)
+
+
+def _of_children() -> float:
+    """Processor time of the processes that have ended, s."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def pictures(folder: Path, number: int | None = None) -> tuple[list[str], str]:
@@ -296,6 +326,7 @@ SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
         "CLIP_HT ONNX": partial(onnx_prediction, "CLIP_HT"),
     },
     "batches": {"all": batches},
+    "simulation": {"all": simulation},
     "mask-pairs": {"all": mask_pairs},
     "preparation": {"all": preparation},
     "start-up": {"all": start_up},

@@ -47,7 +47,7 @@ METHOD, DATASET = "UNet", "Dataset000_Simulation"
 CLASS_HEAD, NONE_CLASS = "heads.class.", 2
 """What begins the names of the class head in PhantomCLIP's file; the place of "none" after benign and malignant."""
 LESION_ODDS = 4.0
-"""By which the odds of a lesion are divided, since 88 % of the simulated images had one: at even odds 93 % of new
+"""By which the odds of a lesion are divided, since 84 % of the simulated images had one: at even odds 93 % of new
 simulated images with a lesion are found and 21 % of those without one; so 78 and 66 %. Real images: see NOTE."""
 SMALLER_SIDES = (160, 112)
 """Input sizes at which UNet sees an image, too: BUSI's pictures suit it better at half their size, DDTI's do not."""

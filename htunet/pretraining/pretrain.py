@@ -127,8 +127,9 @@ class _Work:
             before = read_object(path).get("identity")
             if before != self.identity:
                 raise HtunetError(
-                    f"{path.parent} holds weights that were made with other settings (recipe.json has them). Name "
-                    "another folder with --out, or replace them with --restart."
+                    f"{path.parent} holds weights that were made with other settings (recipe.json has them), or by a "
+                    "version of htunet whose simulator has other ranges. Name another folder with --out, or replace "
+                    "them with --restart."
                 )
         return len(found) == len(self.folders)
 
@@ -165,8 +166,9 @@ class _Work:
         tensors, found = checkpoint.load(self.state)
         if found["identity"] != self.identity:
             raise HtunetError(
-                f"{self.state} is of a pre-training with other settings. Use the same settings to continue it, name "
-                "another folder with --out, or restart from scratch with --restart."
+                f"{self.state} is of a pre-training with other settings, or by a version of htunet whose simulator has "
+                "other ranges. Use the same settings and version to continue it, name another folder with --out, or "
+                "restart from scratch with --restart."
             )
         log.info("Continuing at step %d.", found["advance"]["step"])
         return _Advance(**found["advance"]), tensors

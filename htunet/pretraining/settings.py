@@ -37,8 +37,9 @@ class PretrainSettings:
     )
     without: str | None = setting(
         None,
-        "do not randomise this group of the simulator's settings (organs, tissue, lesions, artefacts, machine or "
-        "screen), to measure what its randomness contributes",
+        "to measure what the randomness of a group of the simulator's settings contributes: tissue, lesions, machine "
+        "(each range becomes its middle, shares stay), artefacts, screen (the same, and what has a share is absent) or "
+        "organs (breasts alone)",
     )
     workers: int | None = setting(
         None, "number of processes that simulate (default: all cores but two; if the CPU trains, a quarter)"

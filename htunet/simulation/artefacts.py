@@ -3,6 +3,7 @@
 import numpy as np
 
 from htunet.simulation.physics import BeamGrid, Tissue, smooth_noise
+from htunet.simulation.settings import USUAL, Range
 
 EDGE_SHADOW = "edge shadow"
 LIGAMENT_SHADOW = "ligament shadow"
@@ -20,22 +21,23 @@ def uneven_gain(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> Non
     tissue.loss_db_per_mm += smooth_noise(rng, grid, 3.5, 6.0) * np.float32(rng.uniform(0.05, 0.28))
 
 
-def poor_contact(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> None:
+def poor_contact(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, loss_db: Range = USUAL.contact_db) -> None:
     """One edge of the face does not touch the skin: the beams there have little energy, from the first sample on."""
     side = 1 if rng.random() < 0.5 else -1
     start = np.float32(grid.width_mm * rng.uniform(0.28, 0.45))
     with np.errstate(over="ignore"):  # far from the edge the exponential is infinite, and nothing is missing
         missing_X = 1 / (1 + np.exp(-(side * grid.beam_lateral - start) / np.float32(rng.uniform(0.5, 2.2))))
     missing_X = missing_X * np.clip(1 + 0.25 * smooth_noise(rng, grid, 1.0, grid.depth_mm)[0], 0.3, 1.5)
-    tissue.loss_db_per_mm[:8] += np.float32(rng.uniform(12, 34) / (8 * grid.sample_mm)) * missing_X
+    tissue.loss_db_per_mm[:8] += np.float32(rng.uniform(*loss_db) / (8 * grid.sample_mm)) * missing_X
 
 
 def ligament_shadow(
-    tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, keep_off: list[tuple[float, float]]
+    tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, keep_off: list[Range], loss: Range = USUAL.shadow_loss
 ) -> None:
     """A ligament that runs along the beam takes its energy: a narrow shadow from there down.
 
-    ``keep_off`` holds the lateral spans of lesions, whose posterior signs must stay readable.
+    ``keep_off`` holds the lateral spans of lesions, whose posterior signs must stay readable; ``loss`` is that at
+    its top, decibels per millimetre.
     """
     face = grid.beam_lateral
     place = rng.uniform(-0.45, 0.45) * grid.width_mm
@@ -46,15 +48,17 @@ def ligament_shadow(
     depth = grid.sample_depth[:, None]
     beside = (face - np.float32(place) - slant * (depth - np.float32(top))) / np.float32(rng.uniform(0.35, 1.1))
     within = np.exp(-(((depth - np.float32(top)) / np.float32(1.5)) ** 2) - beside**2)
-    tissue.loss_db_per_mm += np.float32(rng.uniform(1.5, 5.0)) * within
+    tissue.loss_db_per_mm += np.float32(rng.uniform(*loss)) * within
 
 
-def reverberation(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> None:
+def reverberation(
+    tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, strengths: Range = USUAL.reverberation_strength
+) -> None:
     """Sound that runs between face and skin more than once: fading bright lines at equal distances."""
     distance = rng.uniform(0.9, 3.0)
     wobble_X = smooth_noise(rng, grid, 5.0, grid.depth_mm)[0] * np.float32(0.12)
     shown_X = np.clip(0.7 + 0.6 * smooth_noise(rng, grid, 6.0, grid.depth_mm)[0], 0, 1.5)
-    strength = rng.uniform(0.15, 0.6)
+    strength = rng.uniform(*strengths)
     for order in range(1, int(rng.integers(3, 6))):
         line = np.exp(
             -0.5 * ((grid.sample_depth[:, None] - np.float32(order * distance) - order * wobble_X) / 0.1) ** 2

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from htunet.simulation.physics import BeamGrid, Float, Tissue, across_beam, smooth_noise, soft_step
+from htunet.simulation.settings import USUAL, SimulationSettings, whole_number
 
 BENIGN, MALIGNANT, NORMAL = "benign", "malignant", "normal"
 CYST, HYPOECHOIC, ISOECHOIC, HETEROGENEOUS = "anechoic", "hypoechoic", "isoechoic", "heterogeneous"
@@ -107,12 +108,14 @@ def is_free(outline: Outline, lesions: list[Lesion], gap: float = 0.0) -> bool:
     return True
 
 
-def draw_lesion(rng: np.random.Generator, class_name: str, area_mm2: float) -> Lesion:
+def draw_lesion(
+    rng: np.random.Generator, class_name: str, area_mm2: float, settings: SimulationSettings = USUAL
+) -> Lesion:
     """A lesion of the class around (0, 0) whose ellipse has the area; ValueError for another class."""
     if class_name == BENIGN:
-        return _benign(rng, area_mm2)
+        return _benign(settings, rng, area_mm2)
     if class_name == MALIGNANT:
-        return _malignant(rng, area_mm2)
+        return _malignant(settings, rng, area_mm2)
     raise ValueError(f"A lesion is benign or malignant, got {class_name!r}.")
 
 
@@ -138,18 +141,19 @@ def seen_again(lesion: Lesion, rng: np.random.Generator, lateral_mm: float, dept
     )
 
 
-def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
+def _benign(settings: SimulationSettings, rng: np.random.Generator, area_mm2: float) -> Lesion:
+    # simulated images draw their pattern later; of this first one they keep what lies behind, and the capsule
     pattern = str(rng.choice([HYPOECHOIC, CYST, ISOECHOIC, HETEROGENEOUS], p=[0.6, 0.24, 0.06, 0.1]))
-    shape = str(rng.choice(["oval", "round", "lobulated", "irregular"], p=[0.62, 0.12, 0.21, 0.05]))
+    shape = str(rng.choice(["oval", "round", "lobulated", "irregular"], p=settings.benign_shapes))
     aspect = rng.uniform(0.86, 1.05) if shape == "round" else rng.uniform(0.42, 0.85)
-    if shape != "round" and rng.random() < 0.09:
+    if shape != "round" and rng.random() < settings.benign_upright:
         aspect = rng.uniform(1.02, 1.25)
-    margin = str(rng.choice(["circumscribed", "indistinct", "microlobulated"], p=[0.82, 0.13, 0.05]))
-    posterior_odds = [0.95, 0.0, 0.05] if pattern == CYST else [0.6, 0.08, 0.32]
+    margin = str(rng.choice(["circumscribed", "indistinct", "microlobulated"], p=settings.benign_margins))
+    posterior_odds = settings.behind_cyst if pattern == CYST else settings.behind
     posterior = str(rng.choice([ENHANCEMENT, SHADOW, NO_POSTERIOR], p=posterior_odds))
     strength = rng.uniform(4, 10) if pattern == CYST else rng.uniform(2.5, 7)
     contrast = {CYST: (24, 38), HYPOECHOIC: (16, 30), ISOECHOIC: (9, 13), HETEROGENEOUS: (12, 22)}[pattern]
-    has_capsule = pattern == ISOECHOIC or rng.random() < 0.45
+    has_capsule = pattern == ISOECHOIC or rng.random() < settings.capsule
     return Lesion(
         class_name=BENIGN,
         outline=_outline(rng, area_mm2, aspect, tilt=rng.normal(0, 0.13), radius=_radius(rng, shape, margin)),
@@ -162,19 +166,19 @@ def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
         blur_mm=rng.uniform(0.7, 1.6) if margin == "indistinct" else rng.uniform(0.2, 0.7),
         posterior_db={ENHANCEMENT: strength, SHADOW: -strength, NO_POSTERIOR: 0.0}[posterior],
         capsule=rng.uniform(0.3, 1.2) if has_capsule else 0.0,
-        halo_db=rng.uniform(1, 4) if rng.random() < 0.08 else 0.0,
-        calcifications=int(rng.integers(1, 4)) if rng.random() < 0.05 else 0,
+        halo_db=rng.uniform(*settings.halo_db) if rng.random() < settings.halo else 0.0,
+        calcifications=whole_number(rng, *settings.calcifications) if rng.random() < settings.calcified else 0,
     )
 
 
-def _malignant(rng: np.random.Generator, area_mm2: float) -> Lesion:
+def _malignant(settings: SimulationSettings, rng: np.random.Generator, area_mm2: float) -> Lesion:
     pattern = str(rng.choice([HETEROGENEOUS, HYPOECHOIC, ISOECHOIC], p=[0.62, 0.34, 0.04]))
-    shape = str(rng.choice(["irregular", "lobulated", "oval"], p=[0.78, 0.14, 0.08]))
+    shape = str(rng.choice(["irregular", "lobulated", "oval"], p=settings.malignant_shapes))
     margins = ["spiculated", "angular", "microlobulated", "indistinct", "circumscribed"]
-    margin = str(rng.choice(margins, p=[0.3, 0.22, 0.22, 0.2, 0.06]))
-    tall = rng.random() < 0.52
+    margin = str(rng.choice(margins, p=settings.malignant_margins))
+    tall = rng.random() < settings.malignant_upright
     aspect = rng.uniform(1.05, 1.6) if tall else rng.uniform(0.6, 0.98)
-    posterior = str(rng.choice([SHADOW, NO_POSTERIOR, ENHANCEMENT], p=[0.66, 0.24, 0.1]))
+    posterior = str(rng.choice([SHADOW, NO_POSTERIOR, ENHANCEMENT], p=settings.behind_malignant))
     strength = rng.uniform(5, 17) if posterior == SHADOW else rng.uniform(2, 6)
     contrast = {HETEROGENEOUS: (11, 22), HYPOECHOIC: (14, 25), ISOECHOIC: (9, 13)}[pattern]
     return Lesion(
@@ -188,8 +192,10 @@ def _malignant(rng: np.random.Generator, area_mm2: float) -> Lesion:
         texture_db=rng.uniform(2.5, 5.0) if pattern == HETEROGENEOUS else rng.uniform(1.0, 2.0),
         blur_mm=rng.uniform(0.8, 2.2) if margin == "indistinct" else rng.uniform(0.35, 1.2),
         posterior_db={ENHANCEMENT: strength, SHADOW: -strength, NO_POSTERIOR: 0.0}[posterior],
-        halo_db=rng.uniform(3, 8) if rng.random() < 0.55 else 0.0,
-        calcifications=int(rng.integers(4, 16)) if rng.random() < 0.33 else 0,
+        halo_db=rng.uniform(*settings.malignant_halo_db) if rng.random() < settings.malignant_halo else 0.0,
+        calcifications=whole_number(rng, *settings.malignant_calcifications)
+        if rng.random() < settings.malignant_calcified
+        else 0,
         strands=margin == "spiculated",
     )
 

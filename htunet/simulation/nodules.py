@@ -19,7 +19,7 @@ from htunet.simulation.lesions import (
 )
 from htunet.simulation.physics import BeamGrid, Float
 from htunet.simulation.scene import LABEL, Scene, log_uniform
-from htunet.simulation.settings import SimulationSettings
+from htunet.simulation.settings import SimulationSettings, whole_number
 
 HYPERECHOIC, CYSTIC_AND_SOLID = "hyperechoic", "cystic and solid"
 
@@ -44,18 +44,18 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
     area = log_uniform(rng, *settings.area) * field_mm2
     if organ == "thyroid":  # whose pictures are cut closer
         area = min(1.4 * area, settings.area[1] * field_mm2)
-    if area > 0.08 * field_mm2 and rng.random() < 0.4:  # large ones are rarer than their range says
+    if area > 0.08 * field_mm2 and rng.random() < settings.large_shrunk:  # large ones are rarer than their range says
         area *= rng.uniform(0.2, 0.7)
-    lesion = draw_lesion(rng, class_name, area)
+    lesion = draw_lesion(rng, class_name, area, settings)
     pattern = _draw_pattern(settings, class_name, rng)
     contrast = {
-        CYST: rng.uniform(16, 44),
-        HYPERECHOIC: -rng.uniform(3, 10),
+        CYST: rng.uniform(*settings.cyst_db),
+        HYPERECHOIC: -rng.uniform(*settings.hyperechoic_db),
         ISOECHOIC: rng.uniform(*settings.isoechoic_db),
-        CYSTIC_AND_SOLID: rng.uniform(-1.0, 0.6 * settings.contrast_db[1]),
+        CYSTIC_AND_SOLID: rng.uniform(-1.0, settings.mixed_contrast * settings.contrast_db[1]),
     }.get(pattern, rng.uniform(*settings.contrast_db))
     posterior = lesion.posterior
-    if organ == "thyroid" and posterior == SHADOW and rng.random() < 0.6:
+    if organ == "thyroid" and posterior == SHADOW and rng.random() < settings.thyroid_no_shadow:
         posterior = NO_POSTERIOR
     strength = {ENHANCEMENT: rng.uniform(*settings.enhancement_db), SHADOW: -rng.uniform(*settings.shadowing_db)}
     thyroid = organ == "thyroid"
@@ -71,8 +71,12 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
         blur_mm=_draw_blur(settings, lesion.margin, rng),
         halo_db=0.0 if thyroid else lesion.halo_db,
         strands=lesion.strands and not thyroid,
-        capsule=rng.uniform(0.3, 1.2) if pattern == ISOECHOIC and rng.random() < 0.6 else lesion.capsule,
-        calcifications=int(rng.integers(5, 30)) if thyroid and rng.random() < 0.25 else lesion.calcifications,
+        capsule=rng.uniform(0.3, 1.2)
+        if pattern == ISOECHOIC and rng.random() < settings.isoechoic_capsule
+        else lesion.capsule,
+        calcifications=whole_number(rng, *settings.thyroid_calcifications)
+        if thyroid and rng.random() < settings.thyroid_calcified
+        else lesion.calcifications,
     )
     if rng.random() < settings.flat and lesion.margin != "spiculated":
         lesion = _reshaped(lesion, rng.uniform(0.2, 0.42))
@@ -81,8 +85,8 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
     dark_rim = thyroid and pattern != CYST and rng.random() < settings.dark_halo
     return Nodule(
         lesion=lesion,
-        cystic_share=rng.uniform(0.1, 0.6) if pattern == CYSTIC_AND_SOLID else 0.0,
-        dark_rim_db=rng.uniform(3, 11) if dark_rim else 0.0,
+        cystic_share=rng.uniform(*settings.cystic_part) if pattern == CYSTIC_AND_SOLID else 0.0,
+        dark_rim_db=rng.uniform(*settings.dark_halo_db) if dark_rim else 0.0,
         coarse_calcification=bool(pattern != CYST and rng.random() < settings.coarse_calcification),
     )
 
@@ -92,11 +96,12 @@ def _draw_pattern(settings: SimulationSettings, class_name: str, rng: np.random.
     shares = {
         CYST: settings.anechoic * benign,
         ISOECHOIC: settings.isoechoic,
-        HYPERECHOIC: settings.hyperechoic * (1.0 if benign else 0.3),
-        CYSTIC_AND_SOLID: settings.mixed * (1.0 if benign else 0.4),
+        HYPERECHOIC: settings.hyperechoic * (1.0 if benign else settings.malignant_hyperechoic),
+        CYSTIC_AND_SOLID: settings.mixed * (1.0 if benign else settings.malignant_mixed),
     }
     rest = 1 - sum(shares.values())
-    shares |= {HYPOECHOIC: rest * (0.8 if benign else 0.45), HETEROGENEOUS: rest * (0.2 if benign else 0.55)}
+    even = settings.homogeneous if benign else settings.malignant_homogeneous
+    shares |= {HYPOECHOIC: rest * even, HETEROGENEOUS: rest * (1 - even)}
     return str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
 
 
@@ -153,7 +158,7 @@ def insert_nodule(nodule: Nodule, scene: Scene) -> Float:
             fluid = np.clip((field - limit) * np.float32(rng.uniform(1.5, 6)), 0, 1) * np.clip(
                 -distance / np.float32(0.3), 0, 1
             )
-            scene.tissue.echo_db -= np.float32(rng.uniform(10, 28)) * fluid
+            scene.tissue.echo_db -= np.float32(rng.uniform(*scene.settings.fluid_db)) * fluid
     if nodule.dark_rim_db:
         width = np.float32(rng.uniform(0.25, 0.8))
         patchy = np.clip(0.8 + 0.5 * scene.noise(3.0, 3.0), 0, 1.4)

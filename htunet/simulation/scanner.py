@@ -21,7 +21,7 @@ from htunet.simulation.physics import (
     smooth_noise,
 )
 from htunet.simulation.scene import Scene, log_uniform
-from htunet.simulation.settings import SimulationSettings
+from htunet.simulation.settings import SimulationSettings, whole_number
 
 MOST_LOSS_AT_LESION_DB = 12.0
 """Largest loss of gain compensation at the depth of a lesion: nobody measures one where the picture is black."""
@@ -37,15 +37,16 @@ def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator
         geometry = TRAPEZOID
     shallowest, deepest = settings.depth_mm
     if organ == "thyroid":  # behind the muscles of the neck
-        shallowest = min(max(shallowest, 26.0), deepest)
+        shallowest = min(max(shallowest, settings.thyroid_depth_mm), deepest)
     deep = geometry == CURVED and organ in ("prostate", "muscle", "vessel")
     depth = log_uniform(rng, *(settings.curved_depth_mm if deep else (shallowest, deepest)))
-    width = depth * rng.uniform(0.75, 1.6) if geometry == LINEAR else depth * rng.uniform(0.6, 1.0)
+    width = depth * rng.uniform(*(settings.linear_width if geometry == LINEAR else settings.curved_width))
+    radius = settings.trapezoid_radius if geometry == TRAPEZOID else settings.curved_radius
     return BeamGrid(
         geometry=geometry,
         depth_mm=depth,
-        width_mm=float(np.clip(width, 18, 60)),
-        apex_mm=depth * rng.uniform(2.2, 5.0) if geometry == TRAPEZOID else rng.uniform(0.8, 2.0) * depth,
+        width_mm=float(np.clip(width, *settings.face_mm)),
+        apex_mm=depth * rng.uniform(*radius),
         num_samples=max(64, round(1.1 * size[0])),
         num_beams=max(64, round(size[1])),
         pad=8,
@@ -55,11 +56,11 @@ def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator
 def draw_transducer(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generator) -> Transducer:
     """The deeper the field, the lower the frequency: sound of 12 MHz reaches some 60 mm."""
     low, high = settings.frequency_mhz
-    usual = 720 / grid.depth_mm * np.exp(rng.normal(0, 0.35))
+    usual = settings.penetration / grid.depth_mm * np.exp(rng.normal(0, settings.frequency_spread))
     return Transducer(
         frequency_mhz=float(np.clip(usual, low, high)),
         f_number=rng.uniform(*settings.f_number),
-        focus_mm=rng.uniform(0.2, 0.8) * grid.depth_mm,
+        focus_mm=rng.uniform(*settings.focus) * grid.depth_mm,
     )
 
 
@@ -68,7 +69,7 @@ def draw_receiver(settings: SimulationSettings, grid: BeamGrid, rng: np.random.G
     return Receiver(
         looks=round(rng.uniform(*settings.looks)),
         noise_db=rng.uniform(*settings.noise_db),
-        noise_rise_db_per_mm=rng.uniform(2, 16) / grid.depth_mm,
+        noise_rise_db_per_mm=rng.uniform(*settings.noise_rise_db) / grid.depth_mm,
         dynamic_range_db=rng.uniform(*settings.dynamic_range_db),
         gain_db=0.0,  # set to the brightness in scan
         gamma=log_uniform(rng, *settings.gamma),
@@ -102,26 +103,27 @@ def _disturb(settings: SimulationSettings, scene: Scene) -> None:
     tissue, grid, rng = scene.tissue, scene.grid, scene.rng
     near_field(tissue, grid, rng)
     share = grid.sample_depth / np.float32(grid.depth_mm)
-    fall = np.float32(rng.uniform(*settings.tgc_db)) * share ** np.float32(rng.uniform(0.7, 2.5))
+    fall = np.float32(rng.uniform(*settings.tgc_db)) * share ** np.float32(rng.uniform(*settings.tgc_bend))
     deepest = max((one.outline.depth_mm for one in scene.lesions), default=0.0)
     there = float(np.interp(deepest, grid.sample_depth, fall))
     fall *= min(1.0, MOST_LOSS_AT_LESION_DB / max(there, 1.0))
-    knots = np.interp(share, np.linspace(0, 1, 7), rng.normal(0, 1.5, 7)).astype(np.float32)
+    knots = np.interp(share, np.linspace(0, 1, 7), rng.normal(0, settings.tgc_error_db, 7)).astype(np.float32)
     beams = smooth_noise(rng, grid, 0.8, grid.depth_mm)[0] * np.float32(0.35)
     tissue.echo_db += (knots - fall)[:, None] + beams
     tissue.mirror *= np.exp((knots - fall) * np.float32(np.log(10) / 20))[:, None]
-    tissue.loss_db_per_mm += smooth_noise(rng, grid, 3.5, 6.0) * np.float32(rng.uniform(1.5, 9) / grid.depth_mm)
+    patchy = smooth_noise(rng, grid, 3.5, 6.0)
+    tissue.loss_db_per_mm += patchy * np.float32(rng.uniform(*settings.uneven_db) / grid.depth_mm)
     if rng.random() < settings.contact:
-        poor_contact(tissue, grid, rng)
+        poor_contact(tissue, grid, rng, settings.contact_db)
     if rng.random() < settings.shadow:
         spans = [one.outline.span_mm for one in scene.lesions]
-        for _ in range(int(rng.integers(1, 4))):
-            ligament_shadow(tissue, grid, rng, spans)
+        for _ in range(whole_number(rng, *settings.shadows)):
+            ligament_shadow(tissue, grid, rng, spans, settings.shadow_loss)
     if rng.random() < settings.broad_shadow:
         _broad_shadow(scene)
     if rng.random() < settings.reverberation:
         before = tissue.mirror.copy()
-        reverberation(tissue, grid, rng)
+        reverberation(tissue, grid, rng, settings.reverberation_strength)
         scene.reverberating |= np.abs(tissue.mirror - before) > 0.03
 
 
@@ -139,5 +141,5 @@ def _broad_shadow(scene: Scene) -> None:
     weight = np.exp(-np.square(across * across)) * (1 + 0.3 * scene.noise(2.0, 8.0))
     start = np.clip((grid.sample_depth - np.float32(top)) / np.float32(3), 0, 1)[:, None]
     reach = np.exp(-np.clip(grid.sample_depth - np.float32(top), 0, None) / np.float32(0.35 * grid.depth_mm))[:, None]
-    total = rng.uniform(8, 30) / (0.35 * grid.depth_mm)
+    total = rng.uniform(*scene.settings.broad_shadow_db) / (0.35 * grid.depth_mm)
     scene.tissue.loss_db_per_mm += np.float32(total) * np.clip(weight, 0, 1.5) * start * reach

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from htunet.simulation.lesions import Lesion, Outline
 from htunet.simulation.physics import BeamGrid, Float, Tissue, across_beam, smooth_noise, soft_step
+from htunet.simulation.settings import USUAL, SimulationSettings
 from htunet.simulation.tissue import follower
 
 TISSUES = (
@@ -55,19 +56,20 @@ class Scene:
     lateral: Float
     depth: Float
     reverberating: NDArray[np.bool_]
+    settings: SimulationSettings
     lesions: list[Lesion] = field(default_factory=list)
     distances: list[Float] = field(default_factory=list)
     """(Z, X) of each lesion, negative inside."""
 
     @classmethod
-    def empty(cls, grid: BeamGrid, rng: np.random.Generator) -> "Scene":
+    def empty(cls, grid: BeamGrid, rng: np.random.Generator, settings: SimulationSettings = USUAL) -> "Scene":
         """Level 0 everywhere; nothing reverberates yet."""
         lateral, depth = grid.positions()
         maps = [np.zeros(grid.shape, dtype=np.float32) for _ in range(3)]
         tissue = Tissue(echo_db=maps[0], mirror=maps[1], loss_db_per_mm=maps[2])
         labels = np.full(grid.shape, LABEL["other"], dtype=np.uint8)
         lateral, depth = lateral.astype(np.float32), np.ascontiguousarray(depth, dtype=np.float32)
-        return cls(grid, rng, tissue, labels, lateral, depth, np.zeros(grid.shape, dtype=bool))
+        return cls(grid, rng, tissue, labels, lateral, depth, np.zeros(grid.shape, dtype=bool), settings)
 
     def noise(self, lateral_mm: float, axial_mm: float) -> Float:
         """(Z, X) noise of mean 0 and variance 1 with grains of that size."""
@@ -134,7 +136,7 @@ class Scene:
     def vessel(self, outline: Outline, wall: float) -> None:
         """Blood: echo-free, with a wall that is bright across the beam, and little loss behind."""
         distance = outline.distance(self.lateral, self.depth)
-        self.fill(distance, "vessel", self.rng.uniform(-40, -18), 2 * self.noise(2.0, 1.0))
+        self.fill(distance, "vessel", self.rng.uniform(*self.settings.blood_db), 2 * self.noise(2.0, 1.0))
         self.interface(distance - np.float32(0.2), wall, 0.25)
         inside = np.clip(-distance, 0, 1)
         self.tissue.loss_db_per_mm -= inside * np.float32(self.rng.uniform(0, 5) / (2 * outline.half_height_mm))
@@ -151,7 +153,7 @@ class Scene:
         soft_behind = gaussian_filter1d(behind.astype(np.float32), self.rng.uniform(1, 3.5), axis=1)
         below = np.cumsum(soft_behind, axis=0, dtype=np.float32) * np.float32(self.grid.sample_mm)
         soft = np.clip(below / np.float32(0.8), 0, 1)
-        self.tissue.loss_db_per_mm += soft * np.float32(log_uniform(self.rng, 0.3, 3.5)) * (below < 10)
+        self.tissue.loss_db_per_mm += soft * np.float32(log_uniform(self.rng, *self.settings.bone_loss)) * (below < 10)
         self.tissue.echo_db -= soft * np.float32(self.rng.uniform(2, 14))
         if not repeats_mm:
             return

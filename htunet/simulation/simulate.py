@@ -84,7 +84,7 @@ def simulate(settings: SimulationSettings, seed: int, index: int) -> SimulatedIm
     panels = draw_panels(settings, organ, rng)
     shown = [_show(settings, organ, panel, rng) for panel in panels]
     size = (settings.height, settings.width)
-    picture = np.full(size, rng.uniform(0, 0.12) if rng.random() < 0.1 else 0.0, dtype=np.float32)
+    picture = np.full(size, rng.uniform(0, 0.12) if rng.random() < settings.gray else 0.0, dtype=np.float32)
     lesion = np.zeros(size, dtype=np.uint8)
     dense: dict[str, NDArray] = {
         "tissue": np.zeros(size, dtype=np.uint8),

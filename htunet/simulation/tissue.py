@@ -7,6 +7,7 @@ import numpy as np
 
 from htunet.simulation.lesions import Lesion
 from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.settings import USUAL, SimulationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +29,10 @@ class Anatomy:
     """Tilt of the layers, mm of depth per mm across."""
 
 
-def draw_anatomy(rng: np.random.Generator, depth_mm: float) -> Anatomy:
+def draw_anatomy(rng: np.random.Generator, depth_mm: float, settings: SimulationSettings = USUAL) -> Anatomy:
     """Layers that together fill more or less the depth."""
-    shares = rng.dirichlet([5.0, 11.0, 2.0, 6.0]) * (depth_mm - 2) * rng.uniform(0.75, 1.1)
+    weights = (settings.fat_layer, settings.gland_layer, settings.deep_fat_layer, settings.muscle_layer)
+    shares = rng.dirichlet(weights) * (depth_mm - 2) * rng.uniform(0.75, 1.1)
     return Anatomy(
         skin_mm=rng.uniform(0.9, 2.0),
         fat_mm=float(shares[0]),

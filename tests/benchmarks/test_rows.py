@@ -250,3 +250,11 @@ def test_memory_is_counted_in_billions_of_bytes() -> None:
     _, without = run_command(["-c", ""], {}, module="")
     _, peak = run_command(["-c", "held = b'x' * 400_000_000"], {}, module="")
     assert peak - without == pytest.approx(0.4, abs=0.004)
+
+
+def test_simulated_images_are_timed_in_one_process_and_in_two() -> None:
+    one, two = rows.simulation(2, images=4)
+    assert one.what.endswith("one process")
+    assert "two processes" in two.what
+    assert one.unit == two.unit == "images/s"
+    assert min(one.ours, two.ours) > 0

@@ -29,6 +29,16 @@ def test_the_shares_of_patterns_are_those_of_the_settings() -> None:
     assert not any(one.lesion.strands or one.lesion.halo_db for one in drawn(SETTINGS, 50, "thyroid"))
 
 
+def test_cysts_and_calcifications_keep_to_their_ranges() -> None:
+    plain = {"isoechoic": 0.0, "hyperechoic": 0.0, "mixed": 0.0, "malignant": 0.0}
+    some = replace(SETTINGS, anechoic=1.0, cyst_db=(20.0, 21.0), calcified=1.0, calcifications=(2.0, 3.0), **plain)
+    made = [one.lesion for one in drawn(some, 40)]
+    assert all(20 <= one.contrast_db <= 21 for one in made)
+    assert {one.calcifications for one in made} == {2, 3}
+    indistinct = replace(SETTINGS, malignant=0.0, benign_margins=(0.0, 1.0, 0.0))
+    assert {one.lesion.margin for one in drawn(indistinct, 10)} == {"indistinct"}
+
+
 def test_a_nodule_keeps_its_area_when_it_is_flattened() -> None:
     size = replace(SETTINGS, area=(0.1, 0.1001), flat=1.0, malignant=0.0)
     for one in drawn(size, 40):

@@ -21,7 +21,9 @@ def test_the_machine_keeps_to_its_ranges() -> None:
             grid = draw_grid(SETTINGS, organ, rng, (224, 224))
             transducer = draw_transducer(SETTINGS, grid, rng)
             assert 3 <= transducer.frequency_mhz <= 18
-            assert 0 < transducer.focus_mm < grid.depth_mm
+            assert 0.2 * grid.depth_mm <= transducer.focus_mm <= 0.8 * grid.depth_mm
+            middle = draw_transducer(replace(SETTINGS, focus=(0.5, 0.5)), grid, rng)
+            assert middle.focus_mm == pytest.approx(grid.depth_mm / 2)
             assert (grid.geometry == CURVED) or organ != "prostate"
             low, high = (45, 140) if organ == "prostate" else (26 if organ == "thyroid" else 20, 62)
             assert low <= grid.depth_mm <= high

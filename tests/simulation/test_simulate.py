@@ -1,6 +1,8 @@
 """Simulated images: the same for the same key, and their truth is the truth."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,12 @@ def test_an_image_depends_on_its_key_alone(images: list[SimulatedImage]) -> None
     assert (images[6].image != again.image).any()
 
 
+def test_the_images_are_those_that_the_shipped_weights_learnt_from(images: list[SimulatedImage]) -> None:
+    """Any other draw, or order of draws, gives other organs, signs and words; the sum is of recorded images."""
+    text = "\n".join(f"{one.organ} {one.lesion_class} {sorted(one.signs.items())} {one.caption}" for one in images)
+    assert sha256(text.encode()).hexdigest()[:16] == "14199b167b777ae6"
+
+
 def test_the_maps_have_the_settings_size_and_their_types(images: list[SimulatedImage]) -> None:
     types = {"tissue": np.uint8, "shadow": np.bool_, "reverberation": np.bool_, "depth": np.float16}
     for one in [*images, simulate(SimulationSettings(height=96, width=160), 5, 0)]:
@@ -57,6 +65,10 @@ def test_settings_survive_json_and_name_what_is_impossible() -> None:
         SimulationSettings(area=(0.2, 0.1))
     with pytest.raises(HtunetError, match=r"no_lesion must lie in 0..1 .* got 1.5"):
         SimulationSettings(no_lesion=1.5)
+    with pytest.raises(HtunetError, match=r"benign_margins must be 3 shares that add up to 1, got \(0.5, 0.5, 0.1\)"):
+        SimulationSettings(benign_margins=(0.5, 0.5, 0.1))
+    with pytest.raises(HtunetError, match=r"ducts must be 3 shares .* got \(1.5, -0.5, 0.0\)"):
+        SimulationSettings(ducts=(1.5, -0.5, 0.0))
     with pytest.raises(HtunetError, match=r"height must be in 32..1024 pixels, got 8"):
         SimulationSettings(height=8)
     with pytest.raises(HtunetError, match=r"the key 'areas' is not known"):
@@ -69,11 +81,39 @@ def test_without_a_group_its_ranges_are_points() -> None:
     narrow = SETTINGS.without("machine")
     assert narrow.frequency_mhz == (10.5, 10.5)
     assert narrow.area == SETTINGS.area
+    assert narrow.focus == (0.5, 0.5)
+    assert (narrow.curved, narrow.sharpened, narrow.frequency_spread) == (0.12, 0.5, 0.35)
+    lesions = SETTINGS.without("lesions")
+    assert (lesions.cyst_db, lesions.hilum, lesions.benign_margins) == ((30, 30), 0.8, (0.82, 0.13, 0.05))
+    artefacts = SETTINGS.without("artefacts")
+    assert (artefacts.ducts, artefacts.look_alikes, artefacts.contact_db) == ((1, 0, 0), (2.5, 2.5), (23, 23))
+    screen = SETTINGS.without("screen")
+    assert (screen.marker, screen.jpeg_quality, screen.blur_pixels) == (0, (70, 70), (0.4, 0.4))
     organs = SETTINGS.without("organs").organs
     assert {name for name, weight in organs.items() if weight} == {"breast"}
     assert SETTINGS.without("screen").text == SETTINGS.without("artefacts").rib == 0
     with pytest.raises(HtunetError, match=r"no group of ranges 'machines'. Did you mean"):
         SETTINGS.without("machines")
+
+
+class Watched(SimulationSettings):
+    """Settings that note which of them are asked for."""
+
+    def __getattribute__(self, name: str) -> Any:
+        object.__getattribute__(self, "__dict__").setdefault("asked", set()).add(name)
+        return object.__getattribute__(self, name)
+
+
+def test_no_setting_is_without_effect() -> None:
+    often = {"bordered": 0.5, "text": 1.0, "several": 0.5, "rib": 1.0, "shadow": 1.0, "cropped": 0.5, "curved": 0.5}
+    watched = Watched(height=48, width=48, lymph_node=0.3, prostate=0.2, muscle=0.2, vessel=0.2, **often)
+    watched.__dict__["asked"].clear()
+    names = {item.name for item in fields(watched)}
+    for index in range(150):
+        simulate(watched, 0, index)
+        if names <= watched.__dict__["asked"]:
+            return
+    assert names - watched.__dict__["asked"] == set()
 
 
 @pytest.mark.parametrize("organ", SETTINGS.organs)

@@ -6,11 +6,12 @@ import torch
 
 from htunet import api
 from htunet.evaluation.metrics import PENALISE, score_mask
-from htunet.files import file_hash, read_object
+from htunet.files import file_hash, json_hash, read_object
 from htunet.models.build import build_network
 from htunet.models.dual_encoder import build_dual_encoder
 from htunet.models.tasks import Outputs
 from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, SHIPPED, find_phantom
+from htunet.records import record_from
 from htunet.simulation.settings import SimulationSettings
 from htunet.simulation.simulate import SimulatedImage, simulate
 
@@ -26,6 +27,14 @@ def test_they_are_the_files_of_their_recipes_and_small_enough() -> None:
         assert file_hash(find_phantom(name)) == recipe["sha256"]
         assert recipe["identity"]["seed"] != SEED
     assert sum(find_phantom(name).stat().st_size for name in NAMES) <= 14_000_000
+
+
+def test_the_ranges_of_their_recipes_are_understood_though_others_have_joined_them() -> None:
+    for name in NAMES:
+        identity = read_object(SHIPPED / name / "recipe.json")["identity"]
+        assert json_hash(identity["simulation"], sort_keys=True) == identity["simulation_sha256"]
+        assert "focus" not in identity["simulation"]
+        assert record_from(SimulationSettings, identity["simulation"], "recipe") == SimulationSettings()
 
 
 def test_what_calibrates_the_model_belongs_to_these_weights() -> None:
