@@ -16,11 +16,12 @@ from dataset_conversion import convert
 from dataset_conversion.captions import make_shards as own
 from dataset_conversion.common import ConversionReport, Options
 from htunet.archives import tar_members
+from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_caption_info, read_captions
 from htunet.data.image_io import open_image
 from htunet.data.shards import PAIRS, read_shards
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_csv, read_json
+from htunet.files import read_csv
 from htunet.paths import DatasetPaths
 
 PATHS = DatasetPaths("Dataset520_Large")
@@ -86,9 +87,8 @@ def test_a_converted_data_set_is_packed_into_equal_bytes_each_time(home: Path, m
     found = read_shards(PATHS)
     captions = sorted(found.caption(row) for row in range(40))
     assert captions == sorted(pair.caption for pair in words.pairs)
-    split = read_json(words.paths.caption_split_json)
     of_id = {pair.id: pair for pair in words.pairs}
-    val = sorted(of_id[one].caption for one in split["val"])
+    val = sorted(of_id[one].caption for one in settle_caption_split(words).val)
     assert sorted(found.caption(row) for row in range(36, 40)) == val
     by_caption = {pair.caption: pair for pair in words.pairs if pair.caption != words.pairs[0].caption}
     for row in range(40):
