@@ -16,7 +16,7 @@ from dataset_conversion.own_images.options import Found
 from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, Spacing, check_place
 from htunet.data.formats.stacks import TRANSPOSED, Levels, Stack, is_lossy, may_be_transposed, open_stack
 from htunet.data.image_io import TURNED, UInt8
-from htunet.data.label_maps import LabelMap
+from htunet.data.label_maps import OVERLAP, LabelMap
 from htunet.data.names import FRAME, listed, printable
 from htunet.data.outlines import filled
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
@@ -25,7 +25,6 @@ from htunet.errors import HtunetError, counted
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
-OVERLAP = "masks of one image mark the same pixels with different labels, the later mask is used"
 UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
 FIELD_MM = (8.0, 600.0)
 NO_FIELD = (

@@ -5,7 +5,7 @@ written by a worker process. What is inferred is said, and what does not become 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +19,8 @@ from dataset_conversion.own_images.folds import OfficialFolds, named_splits, rea
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from htunet.data.duplicates import DuplicatePair, cluster
 from htunet.data.formats.dicom import patient_of
-from htunet.data.formats.metaimage import segment_names
 from htunet.data.formats.stacks import is_picture, open_stack
-from htunet.data.label_maps import LabelMap, Survey, given, infer_in_splits, survey, unreadable
+from htunet.data.label_maps import LabelMap, Survey, check_segments, given, infer_in_splits, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.data.tables import Tags, large_groups, read_spacing, read_tags, split_rule
@@ -93,32 +92,12 @@ def _label_map(findings: Findings, data: OwnData, *, threads: bool) -> LabelMap:
     if not surveyed:
         first = next(_masks(findings.images))
         raise HtunetError(f"None of {counted(len(surveys), 'mask')} can be read. {unreadable(first)}")
-    findings.notes += _segments(_masks(findings.images))
+    findings.notes += check_segments(_masks(findings.images), surveys)
     values = data.labels or findings.values
     parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
     label_map = given(values, [one for _, one in surveyed]) if values else infer_in_splits(parts)
     findings.notes += [label_map.note, *_copied(findings.images, surveys)]
     return label_map
-
-
-def _segments(masks: Iterable[Path]) -> list[str]:
-    """A note where 3D Slicer's files call a value by several names; HtunetError where a name has several values."""
-    value_of, names_of = dict[str, tuple[int, Path]](), defaultdict[int, dict[str, None]](dict)
-    for path in masks:
-        for value, name in segment_names(path).items():
-            names_of[value][name] = None
-            before, first = value_of.setdefault(name.casefold(), (value, path))
-            if before != value:
-                raise HtunetError(
-                    f"The segment {name!r} has the value {before} in {first} and {value} in {path}: 3D Slicer numbers "
-                    "the segments of each file in the order in which they were made. Export all of them as labelmaps "
-                    "with one colour table, so that each segment has the same value in all files."
-                )
-    several = {value: names for value, names in names_of.items() if len(names) > 1}
-    return [
-        f"value {value} is called {listed([*names])} in the segmentations; it is one label"
-        for value, names in several.items()
-    ]
 
 
 def _masks(images: Sequence[Found]) -> Iterator[Path]:

@@ -231,8 +231,8 @@ def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderR
         print(f"Images to look at first{', with the predicted Dice' * bool(model.dice_calibrations)}: "
               f"{options.output / QUALITY}")  # fmt: skip
     elif result.masks and not (model.dice_calibrations or model.familiar):
-        print(f"How reliable these masks are is not known: {QUALITY} needs a model that was tested on 20 images or "
-              "more (htunet_evaluate).")  # fmt: skip
+        print(f"How reliable these masks are is not known: {QUALITY} needs a model that htunet_evaluate has tested, of "
+              "9 training images and 9 others or more; a predicted Dice in it needs 20 test images.")  # fmt: skip
     if result.rows_of_others and not options.resume:
         print(f"The tables keep their rows of {counted(result.rows_of_others, 'image')} predicted before.")
     if model.exported and (note := model.exported.card.quality.get("note")):
@@ -443,7 +443,7 @@ class _Overlays:
         ]  # fmt: skip
         paths = Joined(self.references / name for name in names)
         path, position = paths[0], int(number) - 1 if names[0] == self.true_masks.get(whole) else 0
-        _, labels = next(islice(read_masks(paths, self.label_map), position, None), (path, None))
+        _, labels, _ = next(islice(read_masks(paths, self.label_map), position, None), (path, None, ""))
         if labels is None:
             raise HtunetError(f"The true mask {path} has no frame {position + 1}. Give the mask of this image.")
         if labels.shape != shape:

@@ -5,9 +5,9 @@ that 0/1, 0/255, one value per label, colours and lossy masks are distinguished 
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -44,6 +44,7 @@ BETWEEN, BETWEEN_LOSSY = 64, 128
 """How far, per channel, a value may lie outside those of the labels if sharpening made it of them, or if a lossy format
 with colours of half the resolution did."""
 INVALID = 255
+OVERLAP = "masks of one image mark the same pixels with different labels, the later mask is used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Survey:
     lossy: bool
     name: str = ""
     """Name of the file."""
+    segments: Mapping[int, str] = field(default_factory=dict)
+    """What 3D Slicer calls its values."""
 
     @property
     def blends(self) -> bool:
@@ -145,7 +148,8 @@ def survey(path: Path) -> Survey | None:
     try:
         lossy = is_lossy(path)
         tolerance = LOSSY_RIPPLE if lossy else 0
-        for levels in open_stack(path).levels():
+        stack = open_stack(path)
+        for levels in stack.levels():
             frame = _count(levels)
             counts.update(frame)
             even.update(frame if len(frame) <= 2 else _count(levels[1:-1, 1:-1][_is_even(levels, tolerance)]))
@@ -154,7 +158,7 @@ def survey(path: Path) -> Survey | None:
     except HtunetError:
         return None
     found = dict(counts)
-    return Survey(found, found if even == found else dict(even), lossy, path.name)
+    return Survey(found, found if even == found else dict(even), lossy, path.name, stack.segments)
 
 
 def unreadable(path: Path) -> str:
@@ -165,6 +169,26 @@ def unreadable(path: Path) -> str:
     except HtunetError as error:
         return str(error)
     return f"The mask {path} cannot be read. Replace it or take it out."
+
+
+def check_segments(masks: Iterable[Path], surveys: Iterable[Survey | None]) -> list[str]:
+    """A note where 3D Slicer's files call a value by several names; HtunetError where a name has several values."""
+    value_of, names_of = dict[str, tuple[int, Path]](), defaultdict[int, dict[str, None]](dict)
+    for path, one in zip(masks, surveys, strict=True):
+        for value, name in one.segments.items() if one else ():
+            names_of[value][name] = None
+            before, first = value_of.setdefault(name.casefold(), (value, path))
+            if before != value:
+                raise HtunetError(
+                    f"The segment {name!r} has the value {before} in {first} and {value} in {path}: 3D Slicer numbers "
+                    "the segments of each file in the order in which they were made. Export all of them as labelmaps "
+                    "with one colour table, so that each segment has the same value in all files."
+                )
+    return [
+        f"value {value} is called {listed([*names])} in the segmentations; it is one label"
+        for value, names in names_of.items()
+        if len(names) > 1
+    ]
 
 
 def _count(values: Levels) -> dict[int, int]:

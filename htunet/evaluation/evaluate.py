@@ -1,7 +1,7 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -15,8 +15,8 @@ from htunet.data.formats.medical_file import check_place
 from htunet.data.formats.stacks import TRANSPOSED, may_be_transposed, open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
-from htunet.data.mask_names import FRAME_NUMBER
-from htunet.data.names import FRAME
+from htunet.data.mask_names import frame_of
+from htunet.data.names import FRAME, without_ending
 from htunet.data.outlines import is_outline
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case
@@ -88,9 +88,7 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     """
     check_policy(policy)
     found = match_folders(predictions, references)
-    groups = {name: name[: frame.start()] for name in found.pairs if (frame := FRAME_NUMBER.search(name))}
-    frames = (f"{counted(len(groups), 'mask')} numbered as frames, such as {next(iter(groups))}: intervals are over "
-              f"the {counted(len({*groups.values()}), 'image')} that they are of") if groups else ""  # fmt: skip
+    groups, frames = _frames(found.pairs)
     pairs = [
         MaskPair(
             case=Case(id=name, group=groups.get(name, "")),
@@ -106,7 +104,27 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     identity = {"predictions": str(predictions), "references": str(references)}
     scores = tuple(score_pairs(pairs, found.labels))
     summary = Summary(identity=identity, policy=policy, scores=scores)
-    return replace(summary, notes=(*found.notes, *filter(None, (frames,)), *_exchanged(summary), *_on_headers(summary)))
+    return replace(summary, notes=(*found.notes, *frames, *_exchanged(summary), *_on_headers(summary)))
+
+
+def _frames(pairs: Mapping[str, tuple[Files, Files]]) -> tuple[dict[str, str], list[str]]:
+    """The image of each mask whose name, or a file of it, ends in the number of a frame; and a note on them.
+
+    One image alone may be the name of the data set, ``BUSI__001``: it counts as one only where its numbers are those
+    that ``htunet_predict`` writes, 0001, 0002, ....
+    """
+    groups, as_written = dict[str, str](), set[str]()
+    for name, pair in pairs.items():
+        names = (f"{name}.png", *(_beside(name, files[0]) for files in pair if len(files) == 1))
+        if found := next(((frame, one) for one in names if (frame := frame_of(one))), None):
+            (image, number), one = found
+            groups[name] = without_ending(image)
+            as_written |= {f"{number:04d}"} if f"{FRAME}{number:04d}" in one else set()
+    images, of_one = {*groups.values()}, {f"{number:04d}" for number in range(1, len(groups) + 1)}
+    text = f"{counted(len(groups), 'mask')} numbered as frames, such as {next(iter(groups), '')}"
+    if len(images) == 1 and as_written != of_one:
+        return {}, [f"{text}, are counted as images of their own: if all are of one video, intervals are too narrow"]
+    return groups, [f"{text}: intervals are over the {counted(len(images), 'image')} that they are of"] * bool(groups)
 
 
 def _exchanged(summary: Summary) -> Iterator[str]:
@@ -215,9 +233,10 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
     height, width = references[0][1].shape
     unsure = height == width and (may_be_transposed(first, other) or may_be_transposed(other, first))
-    drawn = [any(is_outline(labels > 0) for _, labels in some if labels.any()) for some in (predictions, references)]
+    drawn = [any(is_outline(labels > 0) for _, labels, _ in some if labels.any()) for some in (predictions, references)]
+    joined = dict.fromkeys(remark for _, _, remark in (*predictions, *references))
     place = check_place(f"The prediction {first.path}", first, "its reference", other)
-    remark = "; ".join(filter(None, (place, TRANSPOSED * unsure, OUTLINE * (drawn[0] != drawn[1]))))
+    remark = "; ".join(filter(None, (place, TRANSPOSED * unsure, OUTLINE * (drawn[0] != drawn[1]), *joined)))
     spacing = other.spacing_mm or first.spacing_mm
     unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import FORMATS, is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
-from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
+from htunet.data.label_maps import (
+    MOST_LABELS,
+    OVERLAP,
+    LabelMap,
+    Survey,
+    check_segments,
+    infer,
+    survey,
+    unreadable,
+    value_text,
+)
 from htunet.data.mask_names import BESIDE_MASKS, match_masks
 from htunet.data.names import FRAME, composed, listed, stem_of, without_mask_words
 from htunet.errors import HtunetError, UsageError, counted
@@ -50,6 +60,7 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
         notes.append("predictions and references are the same folder: every mask agrees with itself")
     sides = [[path for pair in pairs.values() for path in pair[side]] for side in (0, 1)]
     surveys = [_surveys(paths) for paths in sides]
+    notes += check_segments([*sides[0], *sides[1]], [*surveys[0], *surveys[1]])
     maps = [_inferred(part, what) for part, what in zip(surveys, WHAT, strict=True)]
     values = [[value for value, label in one.values if label] if one else [] for one in maps]
     backgrounds = {value for one in maps if one for value, label in one.values if not label}
@@ -87,23 +98,24 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
 PALETTES = "values are the indices of palettes, not their colours, in which the folders have no label in common"
 
 
-def read_masks(files: Files, label_map: LabelMap | None) -> Iterator[tuple[Path, Labels]]:
-    """The file and the (H, W) labels of each frame, one after another; raises HtunetError that names a file."""
+def read_masks(files: Files, label_map: LabelMap | None) -> Iterator[tuple[Path, Labels, str]]:
+    """The file, the (H, W) labels and a remark of each frame, one after another; HtunetError names a file."""
     if isinstance(files, Joined):
         for frames in zip(*(read_masks((path,), label_map) for path in files), strict=True):
-            whole = frames[0][1]
-            for path, labels in frames[1:]:
+            whole, remark = frames[0][1], ""
+            for path, labels, _ in frames[1:]:
                 if labels.shape != whole.shape:
                     raise HtunetError(f"{files[0]} and {path} are masks of one image, and differ in size.")
+                remark = OVERLAP if ((labels > 0) & (whole > 0) & (labels != whole)).any() else remark
                 whole = np.where(labels > 0, labels, whole)
-            yield files[0], whole
+            yield files[0], whole, remark
         return
     for path in files:
         if label_map is None:
-            yield path, read_labels(path)
+            yield path, read_labels(path), ""
             continue
         for levels in open_stack(path).levels():
-            yield path, label_map.apply(levels)[0]
+            yield path, label_map.apply(levels)[0], ""
 
 
 def reference_map(paths: Sequence[Path], most: int) -> LabelMap | None:
@@ -113,6 +125,7 @@ def reference_map(paths: Sequence[Path], most: int) -> LabelMap | None:
     do. Raises HtunetError for a mask that cannot be read, and for more labels than the model has.
     """
     surveys = _surveys(paths)
+    check_segments(paths, surveys)
     pictures = all(path.name.lower().endswith(READABLE) and open_stack(path).frames == 1 for path in paths)
     if pictures and max(int(read_labels(path).max()) for path in paths) <= most:
         return None

@@ -6,6 +6,8 @@ from typing import Any
 import gdcm
 import nibabel
 import numpy as np
+import SimpleITK
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
@@ -67,3 +69,13 @@ def write_nifti(path: Path, slices: np.ndarray, spacing: tuple[float, ...] = (1.
     volume.header.set_xyzt_units(unit)
     volume.header.set_zooms(spacing[: slices.ndim])
     nibabel.save(volume, path)
+
+
+def as_segmentation(path: Path, *names: str, layer: int = 0) -> None:
+    """The mask as 3D Slicer saves it; its segments have the values 1, 2 and so on."""
+    target = path.with_suffix(".seg.nrrd")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.asarray(Image.open(path))), str(target))
+    path.unlink()
+    lines = [f"Segment{n}_{key}:={text}" for n, name in enumerate(names)
+             for key, text in (("Name", name), ("LabelValue", n + 1), ("Layer", layer * n))]  # fmt: skip
+    target.write_bytes(target.read_bytes().replace(b"\n\n", b"\n" + "\n".join(lines).encode() + b"\n\n", 1))

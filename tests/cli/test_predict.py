@@ -57,7 +57,9 @@ def test_masks_of_the_same_names_and_sizes(
     assert {read_labels(path).shape for path in masks} == {SIZE}
     output = capsys.readouterr().out
     assert "Predicted 2 of 2 images with Tiny Plain fold0 seed1 (plan tiny)" in output
-    assert "How reliable these masks are is not known: quality.csv needs a model that was tested on 20 images" in output
+    assert (
+        "How reliable these masks are is not known: quality.csv needs a model that htunet_evaluate has tested" in output
+    )
 
 
 def test_one_image_that_cannot_be_read_ends_in_1_with_the_others_predicted(

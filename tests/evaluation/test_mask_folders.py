@@ -7,13 +7,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from builders.medical import write_dicom, write_nifti
+from builders.medical import as_segmentation, write_dicom, write_nifti
 from PIL import Image
 
 from htunet.data.formats.medical_file import NO_ORIGIN
 from htunet.data.formats.stacks import TRANSPOSED
 from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_folders
+from htunet.evaluation.mask_folders import reference_map
 from htunet.evaluation.summary import ORIGINAL, Summary
 
 TRUTH = np.zeros((20, 30), np.uint8)
@@ -290,19 +291,36 @@ def test_millimetres_are_those_of_the_references_files(
     assert (values["hd95"], values["hd95_mm"]) == (2.0, pytest.approx(across))
 
 
-def test_numbered_frames_of_both_folders_are_of_one_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("predicted", "true"), [("", ""), ("", "_mask"), ("", "_lesion"), ("_pred", "")])
+def test_numbered_frames_of_both_folders_are_of_one_image(tmp_path: Path, predicted: str, true: str) -> None:
     """Two frames each of a and b, and an image c: the interval is over three images, not over five."""
-    for folder in ("predictions", "references"):
-        (tmp_path / folder).mkdir()
-        for name in ("a__0001", "a__0002", "b__0001", "b__0002", "c"):
-            mask = np.zeros((8, 8), dtype=np.uint8)
-            mask[2 : 4 if folder == "references" or name[0] == "a" else 6, 2:4] = 1
-            Image.fromarray(mask).save(tmp_path / folder / f"{name}.png")
-    found = evaluate_folders(tmp_path / "predictions", tmp_path / "references")
-    assert {row.case: row.group for row in found.scores} == {
-        "a__0001": "a", "a__0002": "a", "b__0001": "b", "b__0002": "b", "c": ""}  # fmt: skip
+    names = ("a__0001", "a__0002", "b__0001", "b__0002", "c")
+    predictions = folder_of(tmp_path / "p", masks={f"{name}{predicted}": FOUND for name in names})
+    references = folder_of(tmp_path / "r", masks={f"{name}{true}": TRUTH for name in names})
+    found = evaluate_folders(predictions, references)
+    assert [row.group for row in found.scores] == ["a", "a", "b", "b", ""]
     (note,) = [note for note in found.notes if "frames" in note]
-    assert note == "4 masks numbered as frames, such as a__0001: intervals are over the 2 images that they are of"
+    assert (
+        note == f"4 masks numbered as frames, such as a__0001{true}: intervals are over the 2 images that they are of"
+    )
+
+
+@pytest.mark.parametrize(("numbers", "group"), [
+    (("0001", "0002", "0003"), "x"),  # as htunet_predict writes those of one video
+    (("001", "002", "003"), ""),
+    (("0001", "0002", "0004"), ""),
+])  # fmt: skip
+def test_ids_of_one_name_are_frames_only_where_they_are_numbered_as_predictions_are(
+    tmp_path: Path, numbers: tuple[str, ...], group: str
+) -> None:
+    """``BUSI__001`` to ``BUSI__647`` were one image, so that no interval was left."""
+    masks = {f"x__{number}": FOUND for number in numbers}
+    found = evaluate_folders(folder_of(tmp_path / "p", masks=masks), folder_of(tmp_path / "r", masks=masks))
+    assert {row.group for row in found.scores} == {group}
+    (note,) = [note for note in found.notes if "frames" in note]
+    end = ": intervals are over the 1 image that they are of" if group else (
+        ", are counted as images of their own: if all are of one video, intervals are too narrow")  # fmt: skip
+    assert note == f"3 masks numbered as frames, such as x__{numbers[0]}{end}"
 
 
 def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path) -> None:
@@ -349,6 +367,38 @@ def test_several_masks_of_one_image_are_joined_as_conversions_join_them(tmp_path
     Image.fromarray(other[:10]).save(tmp_path / "T" / "a (1)_mask_1.png")
     with pytest.raises(HtunetError, match="are masks of one image, and differ in size"):
         evaluate_folders(tmp_path / "P", tmp_path / "T")
+
+
+def test_joined_masks_that_overlap_with_different_labels_are_named(tmp_path: Path) -> None:
+    """The second mask covers the first one's last two columns: 64 of its 80 pixels stay label 1, as in ``FOUND``."""
+    later = 2 * (TRUTH - FOUND)
+    found = folder_of(tmp_path / "p", masks={"a": FOUND + later, "b": TRUTH})
+    references = folder_of(
+        tmp_path / "r", masks={"a_mask": TRUTH, "a_mask_1": later, "b_mask": TRUTH, "b_mask_1": TRUTH}
+    )
+    summary = evaluate_folders(found, references)
+    assert [row.score.values("exclude")["dice"] for row in summary.scores if row.score.counts.n_ref] == [1, 1, 1]
+    assert summary.notes[-1] == (
+        "masks of one image mark the same pixels with different labels, the later mask is used: 1 case: a"
+    )
+
+
+def test_segments_of_3d_slicer_are_told_by_their_names(tmp_path: Path) -> None:
+    """Numbered per file, the only segment of the prediction has the value 1, as another one of the reference."""
+    predictions, references = (folder_of(tmp_path / name, masks={"a": FOUND}) for name in ("p", "r"))
+    as_segmentation(predictions / "a.png", "lesion")
+    as_segmentation(references / "a.png", "cyst", "Lesion")
+    with pytest.raises(HtunetError, match=r"The segment 'Lesion' has the value 1 in .*p.a.* and 2 in .*r.a.*3D Slicer"):
+        evaluate_folders(predictions, references)
+    folder_of(references, masks={"b": FOUND})
+    as_segmentation(references / "b.png", "lesion", "cyst")
+    with pytest.raises(HtunetError, match=r"The segment 'lesion' has the value 2 in .*a\.seg.* and 1 in .*b\.seg"):
+        reference_map(sorted(references.iterdir()), 2)
+    path = references / "a.seg.nrrd"
+    path.write_bytes(path.read_bytes().replace(b"Name:=Lesion", b"Name:=nodule"))
+    note = "value 1 is called lesion, cyst in the segmentations; it is one label"
+    (references / "b.seg.nrrd").unlink()
+    assert note in evaluate_folders(predictions, references).notes
 
 
 def test_what_follows_a_dot_in_a_name_belongs_to_it(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TypeVar
@@ -82,6 +82,8 @@ class MedicalFile:
     place: PlaceInSpace | None = None
     """None if the header cannot state it."""
     remarks: tuple[str, ...] = ()
+    segments: Mapping[int, str] = field(default_factory=dict)
+    """What 3D Slicer calls the values of a segmentation."""
 
 
 def check_place(one: str, first: MedicalFile, other: str, second: MedicalFile) -> str:

@@ -67,8 +67,9 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
-        segment_names(path)  # refuses layers, which would be taken for colours
-        factor, has_place = _unit_and_place(path) if path.suffix.lower() in NRRD else (1.0, True)
+        header = _nrrd_header(path) if path.suffix.lower() in NRRD else b""
+        segments = _segments(path, header)  # refuses layers, which would be taken for colours
+        factor, has_place = _unit_and_place(header) if header else (1.0, True)
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
         further = [length for length in size[2:] if length != 1] or [1]
@@ -94,6 +95,7 @@ def open_metaimage(path: Path) -> MedicalFile:
         axes=axes if sides and has_place else "",
         place=place if factor and has_place else None,
         remarks=remarks,
+        segments=segments,
     )
 
 
@@ -188,15 +190,13 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
     return (height, width) if known else None
 
 
-def segment_names(path: Path) -> dict[int, str]:
-    """The names of the values of a segmentation by 3D Slicer; empty for other files.
+def _segments(path: Path, header: bytes) -> dict[int, str]:
+    """The names of the values of a segmentation by 3D Slicer.
 
     Raises HtunetError where its segments overlap: they are then stored in several layers.
     """
-    if path.suffix.lower() not in NRRD:
-        return {}
     segments = dict[bytes, dict[bytes, str]]()
-    for found in SEGMENT.finditer(_nrrd_header(path)):
+    for found in SEGMENT.finditer(header):
         segments.setdefault(found["number"], {})[found["key"]] = found["text"].decode("utf-8", "replace").strip()
     if any(one.get(b"Layer", "0") != "0" for one in segments.values()):
         raise HtunetError(
@@ -212,9 +212,8 @@ def _nrrd_header(path: Path) -> bytes:
         return stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
 
 
-def _unit_and_place(path: Path) -> tuple[float, bool]:
+def _unit_and_place(header: bytes) -> tuple[float, bool]:
     """What ITK ignores of a NRRD header: its unit in millimetres (0: unknown, 1: none), whether it states a place."""
-    header = _nrrd_header(path)
     found = UNITS.search(header)
     factor = MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
     return factor, DIRECTIONS.search(header) is not None

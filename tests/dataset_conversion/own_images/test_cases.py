@@ -11,11 +11,11 @@ from builders.medical import write_dicom
 from builders.own import build_own, labelled
 from PIL import Image
 
-from dataset_conversion.own_images.cases import OVERLAP
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
 from htunet.data.formats.stacks import NO_COLOURS
 from htunet.data.image_io import read_labels
+from htunet.data.label_maps import OVERLAP
 from htunet.data.raw import read_raw
 from htunet.paths import DatasetPaths
 

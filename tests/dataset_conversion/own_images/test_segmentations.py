@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import SimpleITK
+from builders.medical import as_segmentation
 from builders.own import build_own
-from PIL import Image
 
 from dataset_conversion.common import ConversionReport
 from dataset_conversion.own_images.convert import convert_own
@@ -18,16 +16,6 @@ NAMES = tuple(f"case {index}" for index in range(6))
 
 def convert(images: Path, masks: Path) -> ConversionReport:
     return convert_own(OwnData(name="Mine", images=images, masks=masks))
-
-
-def as_segmentation(path: Path, *names: str, layer: int = 0) -> None:
-    """The mask as 3D Slicer saves it; its segments have the values 1, 2 and so on."""
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.asarray(Image.open(path))), str(path.with_suffix(".seg.nrrd")))
-    path.unlink()
-    lines = [f"Segment{n}_{key}:={text}" for n, name in enumerate(names)
-             for key, text in (("Name", name), ("LabelValue", n + 1), ("Layer", layer * n))]  # fmt: skip
-    path = path.with_suffix(".seg.nrrd")
-    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + "\n".join(lines).encode() + b"\n\n", 1))
 
 
 def test_segments_of_3d_slicer_are_told_by_their_names(home: Path) -> None:
