@@ -189,9 +189,11 @@ def check_task(plan: Plan, task: str) -> None:
 
 
 SIDES = (
-    *(("left", "right"), ("links", "rechts"), ("linke", "rechte"), ("gauche", "droite"), ("sinistra", "destra")),
-    *(("izquierda", "derecha"), ("izquierdo", "derecho"), ("esquerda", "direita"), ("左", "右")),
+    *(("left", "right"), ("link", "recht"), ("gauche", "droite"), ("gauche", "droit"), ("sinist", "dest")),
+    *(("sinist", "dext"), ("izquierd", "derech"), ("esquerd", "direit"), ("左", "右")),
+    *((rf"(?<![^\W_]){one}(?![^\W_])", other) for one, other in (("l", "r"), ("sx", "dx"), ("sin", "dx"))),
 )
+"""Regular expressions of a side, and the other side; stems serve both genders, abbreviations are whole words."""
 
 
 def sides_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -201,8 +203,8 @@ def sides_of(names: Iterable[str]) -> tuple[str, ...]:
     (('lobe_left', 'lobe_right'), ())
     """
     known = {name.casefold(): name for name in names}
-    pairs = ((name, name.replace(one, other)) for one, other in SIDES for name in known if one in name)
-    return next(((known[name], known[mirrored]) for name, mirrored in pairs if mirrored in known), ())
+    pairs = ((name, re.sub(one, other, name)) for one, other in SIDES for name in known)
+    return next(((known[name], known[new]) for name, new in pairs if new != name and new in known), ())
 
 
 def check_plan(plan: Plan) -> None:

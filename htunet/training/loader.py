@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
+from htunet.planning.plans import Plan
 from htunet.reproducibility import generator
 from htunet.training.augmentation.augment import Augmentation
 
@@ -94,6 +95,12 @@ class BatchOrder:
     files: tuple[int, ...] = ()
     """Number of consecutive rows in each file. An epoch then goes through the files in an order of its own and mixes
     ``WINDOW`` rows at a time, so that rows of one file are read together. Empty: an epoch mixes all rows."""
+
+    @classmethod
+    def from_plan(cls, plan: Plan, rows: Sequence[int], seed: int, files: tuple[int, ...] = ()) -> "BatchOrder":
+        """The order that a plan asks for, with ``drop_last`` in whole batches."""
+        whole = (plan.contrast_size or plan.batch_size) if plan.drop_last else 1
+        return cls(rows, plan.batch_size, seed, whole, files)
 
     @property
     def per_epoch(self) -> int:

@@ -93,8 +93,7 @@ class Loop:
     @property
     def order(self) -> BatchOrder:
         """Which images each step learns from."""
-        whole = (self.plan.contrast_size or self.plan.batch_size) if self.plan.drop_last else 1
-        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed, whole, self.data.files)
+        return BatchOrder.from_plan(self.plan, self.data.train_rows, self.seed, self.data.files)
 
     @property
     def total_steps(self) -> int:

@@ -29,7 +29,7 @@ from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan, sides_of
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
-from htunet.training.loader import TrainingImages
+from htunet.training.loader import BatchOrder, TrainingImages
 from htunet.training.loop import Data
 from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import TrainSettings
@@ -69,9 +69,12 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     remarks, label = list[str](), start.label if start else ""
     if found := planning_warnings(paths, plan.name):
         remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
-    mirrored = plan.augmentation.get("mirror", 1) or "strong_weak" in plan.more_augmentation
-    if (sides := sides_of([*plan.labels, *plan.classes])) and mirrored:
-        remarks += [f"The plan mirrors images, which exchanges {' and '.join(sides)}: set augmentation.mirror to 0."]
+    ways_out = ["set augmentation.mirror to 0"] * bool(plan.augmentation.get("mirror", 1))
+    ways_out += [
+        f"take {one} out of more_augmentation" for one in ("mirror", "strong_weak") if one in plan.more_augmentation
+    ]
+    if (sides := sides_of([*plan.labels, *plan.classes])) and ways_out:
+        remarks += [f"The plan mirrors images, which exchanges {' and '.join(sides)}: {' and '.join(ways_out)}."]
     backbone = parse_method(method).backbone
     of_pretraining = settings.weights == PHANTOM or is_simulated(settings.weights)
     if of_pretraining or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
@@ -82,7 +85,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=label)
     learnt = training_fold(run, preprocessed, settings.ratio)
     if settings.ratio and plan.patience:
-        steps = plan.patience * -(-len(learnt.chosen["train"]) // plan.batch_size)
+        steps = plan.patience * BatchOrder.from_plan(plan, learnt.rows("train"), settings.seed).per_epoch
         remarks += [
             f"The plan's patience of {counted(plan.patience, 'epoch')} is {counted(steps, 'step')} in this run."
         ]

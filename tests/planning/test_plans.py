@@ -9,7 +9,7 @@ from builders.plan import plan_of
 
 from htunet.errors import HtunetError
 from htunet.files import read_json, write_json
-from htunet.planning.plans import load_plan, load_plans, save_plans
+from htunet.planning.plans import load_plan, load_plans, save_plans, sides_of
 
 
 @pytest.fixture
@@ -74,3 +74,17 @@ def test_a_copied_entry_has_the_name_that_it_stands_under(path: Path) -> None:
     content["plans"]["mine"] = content["plans"]["paper"]
     write_json(path, content)
     assert load_plan(path, "mine").name == "mine"
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("lobe gauche", "lobe droit"), ("glande gauche", "glande droite"), ("lobo sinistro", "lobo destro"),
+    ("ghiandola sinistra", "ghiandola destra"), ("Esquerdo", "Direito"), ("lobo izquierdo", "lobo derecho"),
+    ("lobus sinister", "lobus dexter"), ("linker Lappen", "rechter Lappen"), ("kidney_L", "kidney_R"), ("sx", "dx"),
+])  # fmt: skip
+def test_labels_that_differ_in_their_side_are_recognised(one: str, other: str) -> None:
+    assert sides_of(["background", other, one]) == (one, other)
+
+
+def test_a_side_is_a_word_and_both_must_be_there() -> None:
+    assert sides_of(["lobe gauche", "lobe_L", "tumour", "normal", "nodule_R"]) == ()
+    assert sides_of(["cyl", "cyr", "tl1", "tr1", "left", "benign"]) == ()

@@ -276,11 +276,17 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
 def test_what_the_plan_does_and_nobody_would_expect_is_said(
     tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = tiny_plan(warm_up_epochs=3, augmentation={"mirror": 0.5}, classes={"left": 0, "right": 1})
-    save_plans(tiny.plans_json, {plan.name: plan})
-    train_tiny(num_epochs=1)
-    assert "warm-up of 3 epochs is not over in 1" in caplog.text
-    assert "The plan mirrors images, which exchanges left and right: set augmentation.mirror to 0." in caplog.text
+    for mirror, more, way_out in (
+        (0.5, {}, "set augmentation.mirror to 0"),
+        (0.0, {"strong_weak": {}}, "take strong_weak out of more_augmentation"),  # as the plan public
+        (0.5, {"strong_weak": {}}, "set augmentation.mirror to 0 and take strong_weak out of more_augmentation"),
+    ):
+        changes = {"augmentation": {"mirror": mirror}, "more_augmentation": more}
+        plan = tiny_plan(warm_up_epochs=3, classes={"left": 0, "right": 1}, **changes)
+        save_plans(tiny.plans_json, {plan.name: plan})
+        train_tiny(num_epochs=1, restart=True)
+        assert "warm-up of 3 epochs is not over in 1" in caplog.text
+        assert f"The plan mirrors images, which exchanges left and right: {way_out}." in caplog.text
 
 
 def test_a_run_records_all_trainings_that_its_weights_have_gone_through(tiny: DatasetPaths) -> None:
