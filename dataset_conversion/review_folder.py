@@ -6,7 +6,7 @@ the case.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +106,7 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
             form, mask = next(iter((corrected or forms).items()))
             form = form if corrected else ACCEPTED
             found.append(Correction(name=name, image=image, labels=mask, facts=row, form=form))
-    _refuse_other_files(folder, {row["name"] for row in rows})
+    _refuse_other_files(folder, {row["name"] for row in rows}, coco)
     if not found:
         raise HtunetError(
             f"Nothing in {folder} was corrected. Correct masks/, coco.json or the LabelMe files, or write yes into the "
@@ -115,20 +115,23 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
     return found
 
 
-def _refuse_other_files(folder: Path, names: set[str]) -> None:
+def _refuse_other_files(folder: Path, names: set[str], coco: Collection[str]) -> None:
     """HtunetError for images, annotations and tables that ``write_review`` did not write: nobody would read them.
 
-    Files of a case whose row was deleted, or one of its files, are no fault.
+    A case of which a file was deleted is no fault, nor is one whose row was deleted: it has its image, its mask, its
+    LabelMe file and, where ``coco`` names any image, its entry there, as no image has that somebody adds.
     """
     files, _ = files_in(folder, lambda path: path.name.lower().endswith((*IMAGES, *ENDINGS, *SPREADSHEETS)))
-    stems = {name[7:-4] for name in files if name.startswith("images/") and f"masks/{name[7:]}" in files} | names
+    images = [name[7:-4] for name in files if name.startswith("images/") and name.endswith(".png")]
+    stems = names | {name for name in images if {f"masks/{name}.png", f"images/{name}.json"} <= {*files}
+                     and (not coco or f"{name}.png" in coco)}  # fmt: skip
     own = {f"{stem}{ending}" for stem in stems for ending in (".png", ".json")}
     kept = {REVIEW, "coco.json", *(f"images/{name}" for name in own), *(f"masks/{name}" for name in own)}
     kept -= {f"masks/{stem}.json" for stem in stems}
     if other := [name for name in files if name not in kept]:
         raise HtunetError(
-            f"{folder} holds files that are not read: {listed(other)}. Corrections are read from {REVIEW}, "
-            "coco.json, images/NAME.json and masks/NAME.png; save them under these names, or move the files elsewhere."
+            f"{folder} holds files that are not read: {listed(other)}. Corrections of the cases in {REVIEW} are read "
+            "from coco.json, images/NAME.json and masks/NAME.png; save them under these names, or move the files away."
         )
 
 

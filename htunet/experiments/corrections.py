@@ -183,8 +183,11 @@ def _plain(group: str) -> str:
 
 
 def _digest(dataset: DatasetPaths, corrected: Sequence[Correction]) -> str:
-    digest = hashlib.sha256(dataset.name.encode())
+    """Of what decides on the new cases, among it the groups that are meant: an earlier version took them as typed."""
+    groups, digest = {case.id: case.group or case.id for case in read_raw(dataset).cases}, hashlib.sha256()
+    digest.update(dataset.name.encode())
     for one in corrected:
-        digest.update(repr((one.name, one.case, one.facts["group"], one.facts["class"], one.spacing_mm)).encode())
+        group = one.facts["group"] if one.case in groups else _known(one.facts["group"], groups.values())
+        digest.update(repr((one.name, one.case, group, one.facts["class"], one.spacing_mm)).encode())
         digest.update(np.ascontiguousarray(one.labels).tobytes())
     return digest.hexdigest()

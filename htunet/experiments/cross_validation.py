@@ -152,10 +152,10 @@ def trainable_folds(dataset: DatasetPaths, task: str) -> tuple[list[int], dict[i
     """The positions of the folds that can be trained on and tested for a task; of the others why not."""
     positions, folds = all_folds(dataset, task), load_splits(dataset.splits_json)
     reasons = {
-        position: f"it names no image for {' and '.join(lacking)}, and a model needs both. Name some in it, or take "
-        "htunet's own folds with --num-folds."
+        position: f"it names no image for {' and '.join(lacking)}, and a model needs all three splits. Name some, or "
+        "take htunet's own folds with --num-folds."
         for position in positions
-        if (lacking := [split for split in ("train", "test") if not folds[position][split]])
+        if (lacking := [split for split in ("train", "val", "test") if not folds[position][split]])
     }
     if task == "cls":
         raw = read_raw(dataset)

@@ -304,7 +304,7 @@ def test_a_data_set_of_test_images_alone_is_refused(capsys: pytest.CaptureFixtur
     build_raw(0, test=4, rule="test only")
     for more in ((), ("--dry-run",)):
         assert main(["-d", "Tiny", "--methods", "UNet", *more]) == 1
-        assert "Fold 0: it names no image for train, and a model needs both" in capsys.readouterr().out
+        assert "Fold 0: it names no image for train and val, and a model needs all three" in capsys.readouterr().out
 
 
 def test_classes_that_no_fold_can_learn_do_not_stop_the_masks(

@@ -222,3 +222,14 @@ def test_corrections_under_another_name_are_refused(folder: Path, name: str) -> 
     (folder / name).write_bytes((folder / "masks" / "b.png").read_bytes())
     with pytest.raises(HtunetError, match=f"holds files that are not read: {name}"):
         read_review(folder, ONE)
+
+
+def test_an_image_that_somebody_adds_is_refused_and_a_row_that_was_deleted_is_not(folder: Path) -> None:
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
+    rows = (folder / "review.csv").read_text().splitlines(keepends=True)
+    (folder / "review.csv").write_text("".join(row for row in rows if not row.startswith("b,")))
+    assert [one.name for one in read_review(folder, ONE)] == ["a"]
+    for name in ("images/new.png", "masks/new.png", "images/new.json"):
+        (folder / name).write_bytes((folder / name.replace("new", "b")).read_bytes())
+        with pytest.raises(HtunetError, match=r"holds files that are not read: images/new\."):
+            read_review(folder, ONE)

@@ -1,5 +1,6 @@
 """Which folds learn from corrected cases, and when a corrected data set is made anew."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_a_typed_group_is_that_of_the_data_set_without_its_zeros_blanks_and_lett
     assert [case.group for case in read_raw(target).cases if "_corrected" in case.id] == ["P007", "P007", "P8", "new3"]
     assert read_json(target.splits_json)[0]["train"] == [*ids[:4], "new2_corrected", "new3_corrected"]
     assert describe(target)[0] == "groups of review.csv that the data set does not have: P8"
+    assert corrected_dataset(dataset, found, "tiny") == target
+    spelled = [
+        replace(one, facts=one.facts | {"group": group})
+        for one, group in zip(found, ("P007", "7", "P8", ""), strict=True)
+    ]
+    assert corrected_dataset(dataset, [spelled[0], *found[1:]], "tiny") == target
+    digest = hashlib.sha256(dataset.name.encode())  # of a version that took the group as it was typed
+    for one in found:
+        digest.update(repr((one.name, "", one.facts["group"], "", one.spacing_mm)).encode())
+        digest.update(one.labels.tobytes())
+    record = read_json(target.raw / RECORD)
+    write_json(target.raw / RECORD, record | {"sha256": digest.hexdigest()})
+    assert corrected_dataset(dataset, found, "tiny").short_name == "Tiny_corrected2"
+    assert corrected_dataset(dataset, found[1:], "tiny").short_name == "Tiny_corrected3"
     unclear = replace(found[0], facts=found[0].facts | {"group": "p02"})
     with pytest.raises(HtunetError, match="the group 'p02'; is it P2 or p2"):
         corrected_dataset(dataset, [unclear], "tiny")

@@ -12,7 +12,7 @@ from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.predicted_run import open_predicted, split_cases
 from htunet.evaluation.summary import write_summary
-from htunet.experiments.cross_validation import _scores, choose, refuse_earlier_data, renew_choice
+from htunet.experiments.cross_validation import _scores, choose, refuse_earlier_data, renew_choice, trainable_folds
 from htunet.experiments.time_budget import Candidate, Schedule
 from htunet.files import file_hash, read_json, write_json
 from htunet.planning.arrays import predicted_of
@@ -101,6 +101,18 @@ def test_a_choice_is_made_again_when_its_runs_are_trained_and_tested_again(caplo
     assert renew_choice(dataset) == ["CLIP_HT for seg"]
     assert read_json(dataset.choice_json)["seg"]["method"] == "CLIP_HT"
     assert renew_choice(dataset) == []
+
+
+def test_a_fold_without_images_of_any_split_is_not_trained_and_said_so() -> None:
+    dataset = build_dataset(plan="run")
+    ids = [case.id for case in read_raw(dataset).cases]
+    whole = {"train": ids[4:], "val": ids[3:4], "test": ids[:3]}
+    write_json(dataset.splits_json, [whole, *(whole | {split: []} for split in ("train", "val", "test"))])
+    found, reasons = trainable_folds(dataset, "seg")
+    assert found == [0]
+    assert [reasons[fold].partition(",")[0] for fold in (1, 2, 3)] == [
+        f"it names no image for {split}" for split in ("train", "val", "test")
+    ]
 
 
 def test_a_label_that_no_reference_has_is_in_no_dice_to_expect() -> None:
