@@ -79,6 +79,8 @@ def training_command(run: RunPaths, settings: Mapping[str, Any] | None = None) -
     if start := settings.get("start_checkpoint"):
         of_start = f"CHECKPOINT-OF-{start.get('dataset')}-fold{start.get('fold')}"
         parts += [f"--start-from {shlex.quote(settings.get('start_argument') or of_start)}"]
+    if precision := settings.get("precision"):  # auto is another one on another machine, and refused
+        parts += [f"--precision {precision}"]
     return " ".join(parts)
 
 

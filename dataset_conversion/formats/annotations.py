@@ -60,7 +60,7 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
         raise HtunetError(f"{path} holds no annotations that are read: {KNOWN}; found {listed([*not_read, *unknown])}.")
     if not_read:
         note = f"not read, because they are none of {KNOWN}: {listed(not_read)}"
-        files[0] = replace(files[0], notes=(*files[0].notes, note))
+        files = [replace(file, notes=(*file.notes, note)) for file in files]  # any of them may be left out
     return files
 
 

@@ -154,7 +154,7 @@ def _find_annotated(findings: Findings, split: str, data: OwnData, images: Path,
             f"No image of {', '.join(map(str, paths))} lies in {images}: it names {requested}; the folder holds "
             f"{listed(names)}."
         )
-    findings.notes += [note for file in files for note in file.notes]
+    findings.notes += dict.fromkeys(note for file in files for note in file.notes)
     several = [name for name, entries in marked.items() if len({reader for reader, _ in entries}) > 1]
     if several:
         findings.notes.append(

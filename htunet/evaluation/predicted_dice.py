@@ -110,11 +110,15 @@ def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]
 def dice_of_cases(per_case_csv: Path) -> dict[str, list[float]]:
     """The Dice of each label of each case at the original size, under any policy: of a false alarm it is 0.
 
-    Cases of which neither prediction nor reference shows anything are not there.
+    Cases of which neither prediction nor reference shows anything are not there. As in ``Summary.case_values``, a label
+    that no reference has does not count, unless there is no other.
     """
     found = dict[str, list[float]]()  # "both" is metrics.BOTH_EMPTY, whose module imports SciPy
-    for row in read_csv(per_case_csv, ("case", "resolution", "dice", "missed")):
-        if row["resolution"] == "original_size" and row["missed"] != "both":
+    rows = read_csv(per_case_csv, ("case", "label", "resolution", "dice", "missed"))
+    rows = [row for row in rows if row["resolution"] == "original_size"]
+    true = {row["label"] for row in rows if row["missed"] not in ("reference", "both")}
+    for row in rows:
+        if row["missed"] != "both" and (not true or row["label"] in true):
             found.setdefault(row["case"], []).append(float(row["dice"] or 0.0))
     return found
 

@@ -7,7 +7,13 @@ import pytest
 from scipy.optimize import isotonic_regression
 
 from htunet.data.expected_dice import COLUMNS, ensemble_gain, expected_dice
-from htunet.evaluation.predicted_dice import DiceCalibration, calibration_of, fit_calibration, predicted_dice
+from htunet.evaluation.predicted_dice import (
+    DiceCalibration,
+    calibration_of,
+    dice_of_cases,
+    fit_calibration,
+    predicted_dice,
+)
 from htunet.files import write_csv, write_json
 from htunet.paths import DatasetPaths, RunPaths
 
@@ -174,8 +180,8 @@ def results_of(run: RunPaths, sha256: str, first: int, dice: float) -> None:
 
 
 def write_per_case(run: RunPaths, rows: list[dict[str, str]]) -> None:
-    rows = [row | {"resolution": "original_size"} for row in rows]
-    write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice", "missed"), rows)
+    rows = [{"label": "1", "resolution": "original_size"} | row for row in rows]
+    write_csv(run.test_folder / "per_case.csv", ("case", "label", "resolution", "dice", "missed"), rows)
 
 
 def test_a_false_alarm_has_the_dice_0_under_any_policy(home: Path) -> None:
@@ -191,6 +197,15 @@ def test_a_false_alarm_has_the_dice_0_under_any_policy(home: Path) -> None:
         assert calibration is not None
         found.append(calibration.dice_N.tolist())
     assert found == [[0.0] * 2 + [0.5] * 18] * 2
+
+
+def test_a_label_that_no_reference_has_does_not_count_as_in_the_evaluation(home: Path) -> None:
+    run = RunPaths(DatasetPaths("Dataset903_Tiny"), "SegmentationTrainer", "paper", "UNet", 0, 1)
+    alarm = {"case": "a", "label": "2", "dice": "0.0", "missed": "reference"}
+    write_per_case(run, [{"case": "a", "dice": "0.75", "missed": ""}, alarm])
+    assert dice_of_cases(run.test_folder / "per_case.csv") == {"a": [0.75]}
+    write_per_case(run, [{"case": "a", "dice": "", "missed": "both"}, alarm])
+    assert dice_of_cases(run.test_folder / "per_case.csv") == {"a": [0.0]}
 
 
 def test_an_image_that_several_seeds_were_tested_on_counts_once_by_the_seed_of_the_run(home: Path) -> None:

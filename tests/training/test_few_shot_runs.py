@@ -118,9 +118,9 @@ def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
     assert predict([*arguments, "-o", str(tmp_path / "b"), "--ratio", "0.5"]) == 0
     assert few.label in capsys.readouterr().out
     assert training_command(replace(few, ratio=None)) == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny"
-    assert (
-        training_command(few)
-        == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny --ratio 0.5 --num-epochs 1 --weights random"
+    assert training_command(few) == (
+        "htunet_train Tiny Plain fold0 --seed 1 --plan tiny --ratio 0.5 --num-epochs 1 --weights random "
+        "--precision fp32"
     )
 
 
@@ -150,9 +150,10 @@ def test_the_images_that_a_run_has_learnt_from_are_known_afterwards(tiny: Datase
 def test_how_many_steps_the_patience_of_a_plan_is_in_a_few_shot_run(
     tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_plans(tiny.plans_json, {"tiny": tiny_plan(patience=3)})
-    train_tiny(0.35)  # 5 images, 4 in a batch
-    assert "The plan's patience of 3 epochs is 6 steps in this run." in caplog.text
+    for drop_last, steps in ((False, 6), (True, 3)):  # 5 images, 4 in a batch: 2 batches, or the whole one alone
+        save_plans(tiny.plans_json, {"tiny": tiny_plan(patience=3, drop_last=drop_last)})
+        train_tiny(0.35, seed=steps)
+        assert f"The plan's patience of 3 epochs is {steps} steps in this run." in caplog.text
 
 
 def test_new_images_are_compared_with_the_images_that_the_run_has_learnt_from(

@@ -48,7 +48,7 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     outcome = api.train("Tiny", "UNet", 0, TrainSettings(**changes, weights="phantom"))  # type: ignore[arg-type]
     assert scratch.run.folder != outcome.run.folder
     assert "pre-trained on simulation" in outcome.run.label
-    assert training_command(outcome.run).endswith("--weights phantom")
+    assert training_command(outcome.run).endswith("--weights phantom --precision fp32")
     settings = read_object(outcome.run.settings_json)
     assert settings["weights"]["source"] == "phantom"
     assert settings["weights"]["sha256"]

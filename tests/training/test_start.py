@@ -161,7 +161,7 @@ def test_the_licence_of_the_starting_weights_goes_with_what_is_trained_from_them
     own = checkpoint.read_about(first.checkpoint_best)["licence"]
     assert checkpoint.read_about(second.checkpoint_best)["licence"] == f"{own}; began with a checkpoint {own}"
     assert card_of_run(second, TrainedModel.of_run(second)).licences["weights"].endswith(f"checkpoint {own}")
-    assert training_command(second).endswith(f"--start-from {first.checkpoint_best}")
+    assert training_command(second).endswith(f"--start-from {first.checkpoint_best} --precision fp32")
 
 
 def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

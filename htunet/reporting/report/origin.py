@@ -200,8 +200,7 @@ def collect_commands(study: Study) -> list[str]:
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
         commands.append(f"htunet_plan_and_preprocess -d {dataset.unique_name} --plan {' '.join(plans)}{split}")
     for run, settings in runs.items():
-        precision = f" --precision {settings['precision']}" if settings.get("precision") else ""
-        commands.append(training_command(run, settings) + precision)
+        commands.append(training_command(run, settings))
     across = [f"htunet_evaluate {run.dataset.unique_name} {run.method} --trained-on {run.source.dataset.unique_name}"
               for run in runs if run.trained_on]  # fmt: skip
     predicting = [command for dataset in sources for command in _predicting(dataset)]

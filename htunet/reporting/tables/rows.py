@@ -116,7 +116,7 @@ def table_rows(
             groups.setdefault(arm_key(content["htunet"]), []).append(content)
     rows = []
     firsts = [found[0]["htunet"] for found in groups.values()]
-    unlike = list(zip(unlike_configurations(firsts), _positive_marks(firsts), strict=True))
+    unlike = list(zip(_policy_marks(firsts, kind), unlike_configurations(firsts), _positive_marks(firsts), strict=True))
     for found, mark in zip(groups.values(), unlike, strict=True):
         members = [content["htunet"] for content in found]
         first, columns = members[0], run_columns(members[0])
@@ -167,9 +167,16 @@ def table_rows(
 def averaged_as(row: Row) -> tuple[Any, ...]:
     """A key that is equal for rows of several data sets if only the data differ, so that their mean may be taken."""
     columns, settings = run_columns(row.own), of_any_dataset(row.own.get("settings") or {})
-    about = ("method", "task", "plan", "ratio", "adapter", "weights", "num_epochs", "policy")
+    about = ("method", "task", "plan", "ratio", "adapter", "weights", "num_epochs")
     part = (row.own.get("trained_on") or {}).get("part") == "test"
-    return row.method, *(columns[name] for name in about), part, len(row.folds), json.dumps(settings, sort_keys=True)
+    return (
+        row.method,
+        *(columns[name] for name in about),
+        row.policy,
+        part,
+        len(row.folds),
+        json.dumps(settings, sort_keys=True),
+    )
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -205,6 +212,14 @@ def _positive_marks(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     found = [(own["dataset"], positive_of(own)) for own in arms]
     chosen = Counter(dataset for dataset, positive in set(found) if positive)
     return [f"positive class {positive}" * (bool(positive) and chosen[dataset] > 1) for dataset, positive in found]
+
+
+def _policy_marks(arms: Sequence[Mapping[str, Any]], kind: TableKind) -> list[str]:
+    """The policy of each arm where it is not the usual one: of masks, and of classes that nothing else tells apart."""
+    found = [(own.get("policy", PENALISE), arm_key({**own, "policy": ""})) for own in arms]
+    alike = Counter(key for _, key in found)
+    return [f"policy {policy}" * (policy != PENALISE and (kind is SEGMENTATION or alike[key] > 1))
+            for policy, key in found]  # fmt: skip
 
 
 def _over_runs(
@@ -268,8 +283,7 @@ def mean_over_datasets(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
 
 def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Sequence[str]) -> list[str]:
     """What to know before comparing; data that are not the paper's are not judged by its epochs and seeds."""
-    first, policy = members[0], members[0].get("policy", PENALISE)
-    ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
+    first, ending = members[0], [text for text in warnings if text]
     plan = run_columns(first)["plan"]
     folds = sorted({own["fold"] for own in members})
     of_folds = {f"folds {', '.join(map(str, folds))}": folds != [0]}

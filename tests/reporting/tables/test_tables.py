@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from builders.metrics import without_new_metrics
+from builders.results import classes
 
 from htunet.evaluation.metrics import METRICS
-from htunet.reporting.tables.kinds import PrintedEstimate
+from htunet.reporting.tables.kinds import CLASSIFICATION, PrintedEstimate
 from htunet.reporting.tables.paper_figures import ADAPTERS, METHODS, segmentation_figures, table, table_names
-from htunet.reporting.tables.rows import Row, row_data, row_tables, table_rows
+from htunet.reporting.tables.rows import Row, averaged_as, row_data, row_tables, table_rows
 from htunet.reporting.tables.write import (
     Table,
     as_csv,
@@ -128,6 +129,20 @@ def test_marks_say_what_differs_from_the_paper() -> None:
         "1 of the paper's 3 seeds",
         "policy exclude",
     )
+
+
+def test_the_policy_is_a_mark_of_masks_and_of_classes_where_nothing_else_tells_rows_apart() -> None:
+    probabilities = {"a": 0.9, "b": 0.2}, {"a": "malignant", "b": "benign"}
+    joint = [classes("CLIP_HT", *probabilities, seed=seed) for seed in (1, 2)]
+    for one, policy in zip(joint, ("exclude", "penalise"), strict=True):
+        one["htunet"] |= {"task": "seg+cls", "policy": policy}
+    (alone,) = table_rows(joint[:1], kind=CLASSIFICATION)
+    (usual,) = table_rows(joint[1:], kind=CLASSIFICATION)
+    assert not any("policy" in mark for mark in alone.marks)
+    assert averaged_as(alone) == averaged_as(usual)
+    assert ["policy exclude" in row.marks for row in table_rows(joint, kind=CLASSIFICATION)].count(True) == 1
+    masks = [only(content(policy=policy)) for policy in ("exclude", "penalise")]
+    assert averaged_as(masks[0]) != averaged_as(masks[1])
 
 
 def test_a_run_from_a_weights_file_is_told_from_one_from_scratch() -> None:
