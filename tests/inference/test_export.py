@@ -108,9 +108,9 @@ def test_an_ensemble_is_one_model_and_knows_what_to_expect_of_its_masks(
         run = run_of(paths, "UNet", seed=seed)  # what an evaluation on 20 images by each would leave
         of_case = [{"case": f"case_{n}", "expected_dice": value} for n, value in enumerate(expected)]
         write_csv(run.expected_dice_csv, ("case", "expected_dice"), of_case)
-        about = {"resolution": "original_size", "missed": ""}
+        about = {"label": "1", "resolution": "original_size", "missed": ""}
         scores = [about | {"case": row["case"], "dice": row["expected_dice"]} for row in of_case]
-        write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice", "missed"), scores)
+        write_csv(run.test_folder / "per_case.csv", ("case", "label", "resolution", "dice", "missed"), scores)
         write_json(
             run.summary_json,
             {
