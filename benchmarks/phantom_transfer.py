@@ -8,7 +8,8 @@
 
 ``zero``: WEIGHTS holds a folder for each network of ``htunet_pretrain``; PREPROCESSED are folders of a plan, such as
 htunet_preprocessed/Dataset503_BUSI/paper, whose images are all measured, as none has been learnt from. Each network and
-plan gets a CSV with a row for each image; what is there of the same weights and arrays is not measured again. ``few``:
+plan gets a CSV with a row for each image; what is there of the same weights and arrays is not measured again; ``mean``
+is the mean of both networks as they are, without the views of the model phantom, which is UNet+PhantomCLIP. ``few``:
 runs of a planned data set, which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or
 ``:random`` for its weights.
 ``table``: means over seeds and test images, and differences of two arms, paired over the images, of what ``few`` wrote.
@@ -65,6 +66,7 @@ SENTENCES = {
     ),
 }
 BATCH, BOTH = 16, ("UNet", "PhantomCLIP")
+TOGETHER, MEAN = "+".join(BOTH), "mean"
 UNSEEN = 40_000
 """A seed that nothing was trained with."""
 BEYOND: dict[str, Any] = {
@@ -74,7 +76,9 @@ BEYOND: dict[str, Any] = {
     **{"frequency_mhz": (2.0, 18.0), "texture_db": (0.6, 6.0), "blur_mm": (0.1, 4.0), "blur_pixels": (0.0, 2.0)},
 }
 """Ranges and shares beyond those of the training, most of them harder: real images are outside, too."""
-COLUMNS = ("case", "class", "dice", "hd95", "missed", "found_pixels", "malignant_by_class", "malignant_by_sentence")
+SCORES = ("dice", "hd95", "missed", "found_pixels", "malignant_by_class", "malignant_by_sentence")
+COLUMNS = ("case", "class", "split", *SCORES)
+"""``split``: of fold 0. The views of the model phantom were chosen on its training images."""
 
 
 def learner_of(name: str, path: Path) -> Learner:
@@ -121,21 +125,26 @@ def predicted(
     name: str, weights: Path, images: NDArray[np.uint8]
 ) -> Iterator[tuple[NDArray[np.bool_], float, float]] | None:
     """Masks and probabilities of malignancy by a network, or by both as ``htunet_predict`` has them; None: no file."""
-    names = [BOTH[0], BOTH[1]] if name == "+".join(BOTH) else [name]
-    paths = [weights / one / "checkpoint.safetensors" for one in names]
+    paths = files_of(name, weights)
     if not all(path.is_file() for path in paths):
         return None
-    answers = answers_of(learner_of(names[-1], paths[-1]), images)
-    if len(names) == 1:
-        return ((lesion > 0.5, *classes) for lesion, *classes in answers)  # type: ignore[misc]
+    answers = [answers_of(learner_of(path.parent.name, path), images) for path in paths]
+    if name != TOGETHER:
+        each = zip(*answers, strict=True)
+        return ((np.mean([one[0] for one in members], axis=0) > 0.5, *members[-1][1:]) for members in each)
     both = api.load(weights, device="cpu").predictor.each((None, image_CHW) for image_CHW in images[:, :1])
-    pairs = zip(both, answers, strict=True)
+    pairs = zip(both, answers[-1], strict=True)
     return ((maps_KHW[1] > 0.5, *classes) for (_, maps_KHW, _), (_, *classes) in pairs)  # type: ignore[index,misc]
+
+
+def files_of(name: str, weights: Path) -> list[Path]:
+    """The weights of a network, or of both."""
+    return [weights / one / "checkpoint.safetensors" for one in (BOTH if name in (TOGETHER, MEAN) else [name])]
 
 
 def cases_file(name: str, weights: Path, preprocessed: Path, limit: int | None) -> str:
     """The name of the CSV of a network and a plan's folder, which says of which weights and arrays it is."""
-    files = [*(weights / one / "checkpoint.safetensors" for one in name.split("+")), preprocessed / DONE]
+    files = [*files_of(name, weights), preprocessed / DONE]
     made_of = json_hash([*map(file_hash, files), limit])[:8]
     return f"{name}_{preprocessed.parent.name}_{preprocessed.name}_{made_of}.csv"
 
@@ -143,7 +152,7 @@ def cases_file(name: str, weights: Path, preprocessed: Path, limit: int | None) 
 def zero(options: argparse.Namespace) -> None:
     """Measure each network on each data set, and write the summary."""
     summary = {}
-    names = [*LEARNERS, "+".join(BOTH)]
+    names = [*LEARNERS, TOGETHER, MEAN]
     for name, folder in itertools.product(names, options.preprocessed):
         data = PreprocessedDataset(folder)
         answers = predicted(name, options.weights, data.images[: options.limit])
@@ -151,19 +160,24 @@ def zero(options: argparse.Namespace) -> None:
             continue
         target = options.out / cases_file(name, options.weights, folder, options.limit)
         if not target.is_file():
+            fold0 = load_splits(folder.parent / "splits_final.json")[0]
+            split_of = {case: split for split, cases in fold0.items() for case in cases}
             rows = [
-                _row(case.id, case.class_name, answer, mask > 0)
+                {"case": case.id, "class": case.class_name, "split": split_of.get(case.id)} | _scores(answer, mask > 0)
                 for case, mask, answer in zip(data.cases, data.masks, answers, strict=False)
             ]
             write_csv(target, COLUMNS, rows)
-        summary[f"{name} {folder.parent.name} {folder.name}"] = _summary(target)
+        summary[f"{name} {folder.parent.name} {folder.name}"] = summary_of(target)
     if options.normals:
         paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
         images = np.stack([_resized(read_image(path, 1)[0], options.side) for path in paths])[:, None]
+        pixels = pd.DataFrame(index=pd.Index([path.stem for path in paths], name="case"))
         for name in names:
             if name != "ResNet18" and (answers := predicted(name, options.weights, images)):
-                found = [bool(mask.any()) for mask, _, _ in answers]
-                summary[f"{name} without a lesion"] = {"images": len(found), "nothing_found": found.count(False)}
+                pixels[name] = [int(mask.sum()) for mask, _, _ in answers]
+                nothing = int((pixels[name] == 0).sum())
+                summary[f"{name} without a lesion"] = {"images": len(paths), "nothing_found": nothing}
+        pixels.to_csv(options.out / "found_pixels_without_a_lesion.csv")
     write_json(options.out / "zero.json", summary)
     print(json.dumps(summary, indent=1))
 
@@ -174,25 +188,16 @@ def _resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def _row(
-    case: str, class_name: str, answer: tuple[NDArray[np.bool_], float, float], reference: NDArray[np.bool_]
-) -> dict[str, object]:
-    mask, by_class, by_sentence = answer
-    score = score_mask(mask, reference)
-    values = score.values(PENALISE)
-    return {
-        "case": case,
-        "class": class_name,
-        "dice": values["dice"],
-        "hd95": values["hd95"],
-        "missed": int(not (mask & reference).any()),
-        "found_pixels": int(mask.sum()),
-        "malignant_by_class": by_class,
-        "malignant_by_sentence": by_sentence,
-    }
+def _scores(answer: tuple[NDArray[np.bool_], float, float], reference: NDArray[np.bool_]) -> dict[str, object]:
+    """What ``SCORES`` names; four digits of what is no number of pixels."""
+    mask, *malignant = answer
+    values = score_mask(mask, reference).values(PENALISE)
+    dice, hd95, *malignant = (float(f"{value:.4g}") for value in (values["dice"], values["hd95"], *malignant))
+    missed = int(not (mask & reference).any())
+    return dict(zip(SCORES, (dice, hd95, missed, int(mask.sum()), *malignant), strict=True))
 
 
-def _summary(path: Path) -> dict[str, object]:
+def summary_of(path: Path) -> dict[str, object]:
     """Means with 95 % intervals over the images; distances in pixels of the input, the diagonal where nothing is."""
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -205,6 +210,9 @@ def _summary(path: Path) -> dict[str, object]:
         "hd95": [hd95.mean, hd95.low, hd95.high],
         "missed": sum(int(row["missed"]) for row in rows),
     }
+    others = np.array([row["split"] != "train" for row in rows])
+    dice, _ = bootstrap_means(values[others])
+    found |= {"images_outside_training": len(values[others]), "dice_of_these": [dice.mean, dice.low, dice.high]}
     truth = np.array([int(row["class"] == "malignant") for row in rows])
     for column in COLUMNS[-2:]:
         scores = np.array([float(row[column] or "nan") for row in rows])
@@ -326,8 +334,7 @@ def check(options: argparse.Namespace) -> None:
             known = one.predicted_dice
             expected = (known.value, known.low, known.high) if known else (np.nan,) * 3
             rows.append((dice, *expected, one.distance, one.classes["lesion"]))
-        values = np.array(rows, dtype=float)
-        dice, value, low, high, distance, lesion = values.T
+        dice, value, low, high, distance, lesion = np.array(rows, dtype=float).T
         marked = ~np.isnan(value)
         inside = (low <= dice) & (dice <= high)
         lesions[folder.parent.name] = lesion.tolist()
@@ -340,8 +347,10 @@ def check(options: argparse.Namespace) -> None:
             "unlike": float((distance > 1).mean()),
             "lesion_found_by_class": float((lesion > 0.5).mean()),
         }
-        np.savetxt(options.out / f"check_{folder.parent.name}.csv", values, delimiter=",", fmt="%.5f", comments="",
-                   header="dice,predicted_dice,low,high,distance,lesion_probability")  # fmt: skip
+        cases = pd.Index([case.id for case in data.cases[:: options.every]], name="case")
+        columns = ["dice", "predicted_dice", "low", "high", "distance", "lesion_probability"]
+        table = pd.DataFrame(rows, cases, columns, dtype=float)
+        table.to_csv(options.out / f"check_{folder.parent.name}.csv", float_format="%.5f")
     if options.normals:
         paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
         found = [model.predict(_resized(read_image(path, 1)[0], options.side)) for path in paths]
@@ -359,7 +368,9 @@ def check(options: argparse.Namespace) -> None:
             scores_SNK, once = np.stack([1 - scores, scores], axis=1)[None], np.ones((1, len(truth)))
             of_normals[f"auc_{name}"] = float(auc(scores_SNK, truth, once)[0])
         summary["without a lesion"] = of_normals
-        np.savetxt(options.out / "check_normals.csv", normal, fmt="%.5f", header="lesion_probability", comments="")
+        cases = pd.Index([path.stem for path in paths], name="case")
+        table = pd.DataFrame({"distance": [one.distance for one in found], "lesion_probability": normal}, cases)
+        table.to_csv(options.out / "check_normals.csv", float_format="%.5f")
     write_json(options.out / "check.json", summary)
     print(json.dumps(summary, indent=1, default=float))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from builders.pages import numbers, rows_below
 from scipy.stats import wilcoxon
 
 from benchmarks.public_code import read_recorded
@@ -15,16 +16,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
 DIAGONAL = float(np.hypot(224, 224))
 SHORT = "few_shot_pretrained_on_simulation"
-
-
-def rows_below(heading: str, page: str = PAGE) -> list[list[str]]:
-    """The cells of the table whose first line begins with ``heading``."""
-    table = page[page.index(heading) :].split("\n\n")[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-
-
-def numbers(text: str) -> list[float]:
-    return [float(found) for found in re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", " "))]
 
 
 def cases_of(folder: Path, name: str) -> pd.DataFrame:
@@ -41,11 +32,11 @@ def of_row(cells: list[str]) -> pd.DataFrame:
     return cases_of(RESULTS / name / f"{text[:4]}_UNet", "per_case.csv")
 
 
-UNET = [row for row in rows_below("| data | plan, split |") if "the paper" not in row[0]]
-PAPERS = rows_below("| data, plan | HD95 px |")
-ADAPTERS = rows_below("| adapter | trained parameters |")
-ADAPTERS_DDTI = rows_below("| adapter, DDTI |")
-CURVE = rows_below("| images | epochs, steps |")
+UNET = [row for row in rows_below("| data | plan, split |", PAGE) if "the paper" not in row[0]]
+PAPERS = rows_below("| data, plan | HD95 px |", PAGE)
+ADAPTERS = rows_below("| adapter | trained parameters |", PAGE)
+ADAPTERS_DDTI = rows_below("| adapter, DDTI |", PAGE)
+CURVE = rows_below("| images | epochs, steps |", PAGE)
 
 
 @pytest.mark.parametrize("row", UNET, ids=lambda row: " ".join(row[:2]))
@@ -183,7 +174,7 @@ def test_a_table_over_fractions(head: str) -> None:
     folder = "UNet_112" if "UNet" in head else "PhantomCLIP_224"
     cases = pd.concat(map(pd.read_csv, sorted(BY_FRACTION.glob(f"{folder}*/{data}_cases.csv"))))
     columns = [cell.strip() for cell in head.strip("|").split("|")][1:]
-    rows = rows_below(head)
+    rows = rows_below(head, PAGE)
     arms = [column for column in columns if "-" not in column]
     least = [arm for arm in arms if arm.endswith((":random", "FullFT"))] or arms  # trained at some fractions only
     assert [int(row[0]) for row in rows] == sorted(cases[cases.arm.isin(least)].images.unique())
@@ -229,6 +220,8 @@ def test_the_page_on_simulation_has_the_figures_of_unet() -> None:
     for row in rows_below("| UNet, training images |", SIMULATION.read_text(encoding="utf-8")):
         for data, images, first in zip(("BUSI", "DDTI"), row[0].split(":")[1].split(","), (1, 4), strict=True):
             of_results = next(
-                line for line in rows_below(f"| {data}, images | UNet | UNet:phantom |") if line[0] == images.strip()
+                line
+                for line in rows_below(f"| {data}, images | UNet | UNet:phantom |", PAGE)
+                if line[0] == images.strip()
             )
             assert row[first : first + 3] == of_results[1:]
