@@ -5,7 +5,6 @@ the vision tower's blocks that are adapted (all by default), and ``input_size``,
 Settings under an adapter's name are for that one alone: ``{"LoRA": {"rank_stabilised": true}}``.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from htunet.models.backbones.base import Backbone
 from htunet.models.encoder import AdaptedEncoder
 
 LAYERS, INPUT_SIZE = "layers", "input_size"
-log = logging.getLogger(__name__)
 USUAL_INPUT_SIZE = (224, 224)
 
 
@@ -35,13 +33,6 @@ def adapted_encoder(
     layers = _layers(settings.get(LAYERS), depth)
     if adapter is None:
         return AdaptedEncoder(backbone, None, out_indices)
-    if min(layers, default=depth) > (last := max(out_indices)):
-        raise UsageError(
-            f"The adapter's setting {LAYERS!r} names only blocks after {last}, the last one that is computed: "
-            f"{list(layers)}. No adapter would be trained."
-        )
-    if settings.get(LAYERS) and max(layers) > last:
-        log.warning("The adapter's setting %r names blocks after %d, which are not computed.", LAYERS, last)
     own = own_settings(adapter, settings)
     if adapter in WEIGHT_ADAPTERS:
         update = WEIGHT_ADAPTERS[adapter].update

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.models.adaptation import adapted_encoder, adapter_names
+from htunet.models.adaptation import LAYERS, adapted_encoder, adapter_names
 from htunet.models.adapters import WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
@@ -164,7 +164,6 @@ def build_network(
     check_task(method, outputs.task)
     if outputs.task != SEGMENTATION and outputs.num_classes < 2:
         raise HtunetError(f"The task {outputs.task!r} needs images of at least two classes, got {outputs.num_classes}.")
-    _check_heads(method, outputs)
     parsed, initial = parse_method(method), derived_seed(seed, "initial weights")
     if parsed.backbone is None:
         entry = STANDALONE[method]
@@ -207,9 +206,29 @@ def check_input_size(
         ) from None
 
 
+def settings_without_effect(method: str, outputs: Outputs, adapter_settings: Mapping[str, Any]) -> list[str]:
+    """What a plan asks for and ``method`` does not use, in words; of settings that ``check_input_size`` has checked.
+
+    Raises UsageError where the adapter's settings leave no adapter to train.
+    """
+    parsed, last = parse_method(method), max(OUT_INDICES)
+    if parsed.backbone is None:
+        heads = [(outputs.head, outputs.head_parameters)] * (SEGMENTATION in outputs.task)
+        heads += [(outputs.class_head, outputs.class_head_parameters)] * (CLASSIFICATION in outputs.task)
+        more = [parameters or name for name, parameters in heads if parameters or name not in USUAL_HEADS]
+        return [f"{method} has a head of its own: {one!r} in the plan does nothing." for one in more]
+    layers = adapter_settings.get(LAYERS) or [] if parsed.adapter else []
+    if layers and min(layers) > last:
+        raise UsageError(
+            f"The adapter's setting {LAYERS!r} names only blocks after {last}, the last one that is computed: "
+            f"{sorted(layers)}. No adapter would be trained."
+        )
+    beyond = f"The adapter's setting {LAYERS!r} names blocks after {last}, which are not computed."
+    return [beyond] * (max(layers, default=0) > last)
+
+
 def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
     """The network without memory for its weights."""
-    _check_heads(method, outputs)
     parsed = parse_method(method)
     with random_weights(), torch.device("meta"):
         if parsed.backbone is None:
@@ -232,21 +251,6 @@ def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
         own = part_of(state, prefix)
         if {key: value.shape for key, value in own.items()} == {k: v.shape for k, v in module.state_dict().items()}:
             module.load_state_dict(own)
-
-
-def _check_heads(method: str, outputs: Outputs) -> None:
-    """Raise UsageError for a head that a network with its own head would not use."""
-    of_task = {
-        SEGMENTATION: (outputs.head, outputs.head_parameters),
-        CLASSIFICATION: (outputs.class_head, outputs.class_head_parameters),
-    }
-    heads = [found for task, found in of_task.items() if task in outputs.task]
-    more = [parameters or name for name, parameters in heads if parameters or name not in USUAL_HEADS]
-    if parse_method(method).backbone is None and more:
-        raise UsageError(
-            f"{method} has a head of its own: {more[0]!r} in the plan would do nothing. Omit it, or train a "
-            "BACKBONE or a BACKBONE_ADAPTER."
-        )
 
 
 def _head(outputs: Outputs, backbone: str, features: int) -> nn.Module:

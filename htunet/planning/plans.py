@@ -188,6 +188,15 @@ def check_task(plan: Plan, task: str) -> None:
         )
 
 
+def check_patience(plan: Plan) -> None:
+    """Raise HtunetError where the plan's patience would end a training after one validation."""
+    if plan.patience is not None and plan.patience < plan.validate_every:
+        raise HtunetError(
+            f"The plan {plan.name!r} has patience {plan.patience} and validate_every {plan.validate_every}: a training "
+            "would end after one validation. Make patience at least validate_every in plans.json."
+        )
+
+
 SIDES = (
     *(("left", "right"), ("link", "recht"), ("gauche", "droite"), ("gauche", "droit"), ("sinist", "dest")),
     *(("sinist", "dext"), ("izquierd", "derech"), ("esquerd", "direit"), ("左", "右")),
@@ -224,7 +233,7 @@ def check_plan(plan: Plan) -> None:
         "learning_rate": plan.learning_rate <= 0,
         "betas": not all(0 <= beta < 1 for beta in plan.betas),
         "weight_decay": plan.weight_decay < 0,
-        "patience": plan.patience is not None and plan.patience < max(1, plan.validate_every),
+        "patience": plan.patience is not None and plan.patience < 1,
         "classes": sorted(plan.classes.values()) != list(range(len(plan.classes))),
         "prompts": not plan.prompts.keys() <= plan.labels.keys(),
         "resize": plan.resize not in (BILINEAR, BICUBIC),
@@ -243,6 +252,5 @@ def check_plan(plan: Plan) -> None:
             f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; as_published_defects is an option of htunet_train, not a "
             "setting; labels and classes are "
             "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
-            "betas lie in [0, 1); rates and weights are positive; the warm-up is shorter than the training; "
-            "patience is at least validate_every."
+            "betas lie in [0, 1); rates and weights are positive; the warm-up is shorter than the training."
         )

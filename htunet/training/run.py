@@ -18,6 +18,7 @@ from htunet.models.build import (
     check_published_defects,
     keeps_encoder,
     parse_method,
+    settings_without_effect,
 )
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.models.weights.load import RANDOM, is_simulated
@@ -26,7 +27,7 @@ from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths, find_dataset
 from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
-from htunet.planning.plans import check_task, load_plan, sides_of
+from htunet.planning.plans import check_patience, check_task, load_plan, sides_of
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import BatchOrder, TrainingImages
@@ -55,6 +56,8 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     fold = find_fold(paths, fold, settings.task)
     outputs = plan.outputs(settings.task)
     check_input_size(method, plan.input_size, outputs, adapter_settings=plan.adapter)
+    remarks = settings_without_effect(method, outputs, plan.adapter)
+    check_patience(plan)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
     check_arrays(paths, plan)
     if "seg" in settings.task.split("+"):
@@ -66,9 +69,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             settings.adapter, method, seed=settings.seed, weights=settings.weights, normalise=plan.normalise
         )
         start.check(method, normalise=plan.normalise, settings=plan.adapter)
-    remarks, label = list[str](), start.label if start else ""
+    label = start.label if start else ""
     if found := planning_warnings(paths, plan.name):
-        remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
+        remarks += [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
     ways_out = ["set augmentation.mirror to 0"] * bool(plan.augmentation.get("mirror", 1))
     ways_out += [
         f"take {one} out of more_augmentation" for one in ("mirror", "strong_weak") if one in plan.more_augmentation

@@ -70,16 +70,6 @@ def test_layers_that_are_no_list_of_numbers_are_refused(layers: object) -> None:
         adapted_encoder(ToyBackbone(), "HT", (0,), {"layers": layers})
 
 
-@pytest.mark.parametrize("name", ["HT", "LoRA", "FullFT"])
-def test_layers_that_are_never_computed_are_refused_and_some_of_them_named(
-    name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(UsageError, match=r"names only blocks after 1, the last one that is computed: \[2, 3\]"):
-        adapted_encoder(tiny_clip(), name, (0, 1), SIZE | {"layers": [3, 2]})
-    adapted_encoder(tiny_clip(), name, (0, 1), SIZE | {"layers": [1, 2]})
-    assert "names blocks after 1, which are not computed" in caplog.text
-
-
 @pytest.mark.parametrize("layers", [[BLOCKS], [-1], [0, 0]], ids=repr)
 def test_layers_that_the_tower_does_not_have_are_refused_with_the_range(layers: list[int]) -> None:
     with pytest.raises(UsageError, match=rf"must name blocks 0\.\.{BLOCKS - 1} once each"):

@@ -22,6 +22,7 @@ from htunet.models.build import (
     check_published_defects,
     check_task,
     method_names,
+    settings_without_effect,
     sketch,
     tasks_of,
 )
@@ -244,12 +245,6 @@ def test_a_plan_may_choose_a_head_and_its_parameters(monkeypatch: pytest.MonkeyP
         ("TINY", {"head": "convolutoin"}, "No head is called 'convolutoin'.*Did you mean 'convolution'"),
         ("TINY", {"head_parameters": {"width": 3}}, "'convolution' has no parameter 'width'; it has: none"),
         ("TINY", {"task": "cls", "class_head_parameters": {"dropout": 2}}, "'hidden_layer' cannot take .*dropout"),
-        (
-            "ResNet18",
-            {"task": "cls", "class_head_parameters": {"dropout": 0.5}},
-            "{'dropout': 0.5} in the plan would do",
-        ),
-        ("UNet", {"head": "one_number"}, "UNet has a head of its own: 'one_number' in the plan would do nothing"),
     ],
 )
 def test_a_head_that_cannot_be_is_refused_before_weights_are_looked_for(
@@ -259,6 +254,37 @@ def test_a_head_that_cannot_be_is_refused_before_weights_are_looked_for(
         check_input_size(method, (32, 32), Outputs(**changes))
     with pytest.raises(UsageError, match=message):
         built(method, **changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "outputs", "layers", "expected"),
+    [
+        ("UNet", {"head": "x"}, None, ["UNet has a head of its own: 'x' in the plan does nothing."]),
+        (
+            "ResNet18",
+            {"task": "cls", "class_head_parameters": {"dropout": 0.5}},
+            None,
+            ["ResNet18 has a head of its own: {'dropout': 0.5} in the plan does nothing."],
+        ),
+        ("ResNet18", {"task": "cls", "head": "x"}, [11], []),
+        ("CLIP_HT", {"head": "x"}, [9, 0], []),
+        ("CLIP_HT", {}, [9, 10], ["The adapter's setting 'layers' names blocks after 9, which are not computed."]),
+        ("CLIP", {}, [10], []),
+    ],
+)
+def test_settings_that_do_nothing_in_a_method_are_named(
+    method: str, outputs: dict[str, Any], layers: list[int] | None, expected: list[str]
+) -> None:
+    settings = {} if layers is None else {"layers": layers}
+    assert settings_without_effect(method, Outputs(**outputs), settings) == expected
+    if method in STANDALONE.names():
+        assert sketch(method, Outputs(**outputs), settings)  # a finished model of it can still be loaded
+
+
+@pytest.mark.parametrize("adapter", ["HT", "LoRA", "FullFT"])
+def test_an_adapter_of_blocks_that_are_never_computed_is_not_trained(adapter: str) -> None:
+    with pytest.raises(UsageError, match=r"names only blocks after 9, the last one that is computed: \[10, 11\]"):
+        settings_without_effect(f"CLIP_{adapter}", Outputs(), {"layers": [11, 10]})
 
 
 @pytest.mark.parametrize("method", ["UNet", "CLIP", "CLIP_HT", "CLIP_FullFT", "ResNet18"])

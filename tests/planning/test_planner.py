@@ -11,7 +11,7 @@ from htunet.errors import HtunetError
 from htunet.files import read_json, write_json
 from htunet.planning.hardware import available_memory_gb
 from htunet.planning.planner import CHECKSUM, PLANNERS, _signed, is_edited, make_plans
-from htunet.planning.plans import OF_THE_MACHINE, Plan, check_plan, load_plans, save_plans
+from htunet.planning.plans import OF_THE_MACHINE, Plan, check_patience, check_plan, load_plans, save_plans
 
 INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
 BUSI = replace(PRINT, num_training=647, classes={"benign": 437, "malignant": 210})
@@ -148,7 +148,6 @@ def test_a_plan_that_was_made_for_a_machine_is_unedited_and_is_made_again_withou
         ({"betas": (0.9, 1.0)}, "betas"),
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"patience": 0}, "patience"),
-        ({"patience": 20, "validate_every": 25}, "patience 20.*patience is at least validate_every"),
         ({"class_weights": {"benign": 0.0}}, "class_weights"),
         ({"labels": {"background": 0, "lesion": 5}}, "labels"),
         ({"channels": 5}, "channels"),
@@ -164,6 +163,16 @@ def test_a_plan_that_was_made_for_a_machine_is_unedited_and_is_made_again_withou
 def test_a_value_without_a_meaning_is_named(change: dict[str, object], word: str) -> None:
     with pytest.raises(HtunetError, match=word):
         check_plan(replace(planned()["paper"], **change))  # type: ignore[arg-type]
+
+
+def test_a_patience_that_ends_a_training_at_once_is_refused_for_trainings_alone() -> None:
+    """What was trained with it is finished and can predict."""
+    plan = replace(planned()["paper"], patience=20, validate_every=25)
+    check_plan(plan)
+    with pytest.raises(HtunetError, match="has patience 20 and validate_every 25"):
+        check_patience(plan)
+    check_patience(replace(plan, patience=25))
+    check_patience(replace(plan, patience=None))
 
 
 def test_a_single_underscore_is_a_name() -> None:

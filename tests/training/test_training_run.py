@@ -51,6 +51,15 @@ def replan(tiny: DatasetPaths, **changes: Any) -> None:
     save_plans(tiny.plans_json, {"tiny": replace(tiny_plan(), **changes)})
 
 
+def test_what_a_plan_asks_for_in_vain_is_said_or_refused_before_the_training(tiny: DatasetPaths) -> None:
+    replan(tiny, patience=1, validate_every=2)
+    with pytest.raises(HtunetError, match="has patience 1 and validate_every 2"):
+        train_tiny()
+    replan(tiny, head="x")
+    run = train_tiny(num_epochs=1).run
+    assert "Plain has a head of its own: 'x' in the plan does nothing." in run.training_log.read_text(encoding="utf-8")
+
+
 def test_a_finished_run_has_all_its_files(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "draw_progress", draw_progress)
     outcome = train_tiny()
