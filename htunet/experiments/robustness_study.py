@@ -192,8 +192,10 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
     """Everything that the measurements depend on; of the artefacts only those that are measured now."""
     artefacts = {name: asdict(cast("Any", ARTEFACTS[name])) for name in config.artefacts}
     cases = split_cases(run.dataset, run.fold, "test")
+    several = "seg" in run.tasks and len({*read_raw(run.dataset).info.labels.values()} - {0}) > 1
     return {
         "format": FORMAT,
+        **({"labels": "those in a reference"} if several else {}),  # an earlier version took all
         "source": source,
         "checkpoint_sha256": file_hash(run.checkpoint_best),
         "weights": read_object(run.settings_json, SETTINGS).get("weights"),

@@ -9,8 +9,15 @@ from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import Case, read_raw
 from htunet.data.split_files import load_splits
 from htunet.experiments import robustness_study
-from htunet.experiments.robustness_study import Example, RobustnessConfig, alter_images, example, unlike_sizes
-from htunet.files import write_json
+from htunet.experiments.robustness_study import (
+    Example,
+    RobustnessConfig,
+    _made_of,
+    alter_images,
+    example,
+    unlike_sizes,
+)
+from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
 
 
@@ -49,6 +56,21 @@ def test_a_label_that_no_reference_has_is_in_no_mean(tiny: DatasetPaths, monkeyp
     data, raw = SimpleNamespace(index={"a": 0}, masks=masks), SimpleNamespace(info=info)
     rows = robustness_study.measure_artefact(run, None, raw, data, lambda *_: [], "none", [0.0])  # type: ignore[arg-type]
     assert rows["dice"].tolist() == [1.0]
+
+
+def test_measurements_of_all_labels_by_an_earlier_version_are_not_those_of_now(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one label alone they are the same."""
+    run, config = RunPaths(tiny, "SegmentationTrainer", "tiny", "UNet", 0, 1), RobustnessConfig(artefacts=())
+    write_json(run.settings_json, {})
+    monkeypatch.setattr(robustness_study, "file_hash", lambda _: "")
+    assert "labels" not in _made_of(run, config, "altered")
+    content = read_json(tiny.dataset_json)
+    labels = {"background": 0, "one": 1, "two": 2}
+    write_json(tiny.dataset_json, content | {"labels": labels, "htunet": content["htunet"] | {"labels": labels}})
+    assert "labels" in _made_of(run, config, "altered")
+    assert "labels" not in _made_of(replace(run, trainer="ClassificationTrainer"), config, "altered")
 
 
 def test_without_a_lesion_the_middle_is_cut() -> None:
