@@ -1,5 +1,6 @@
 """Predict the test split of a run's fold. Together with ``htunet.evaluation`` the only reader of test images."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from htunet.planning.arrays import check_arrays, predicted_of
 from htunet.preprocessing.geometry import box_of, from_input, scores_from_input
 from htunet.reproducibility import training_command
 
+log = logging.getLogger(__name__)
 STEPS = 15
 """The number of steps of the uncertainty, 0 to 1, in the written pictures."""
 
@@ -61,14 +63,21 @@ def predict_test(run: RunPaths, *, device: str = "auto") -> None:
     with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data))
-        learnt = learnt_fold(run)["train"]
-        training, held_out = (
-            (data.images[row] for row in data.rows(some_of(cases))) for cases in (learnt, fold["val"] + ids)
-        )
         run.familiar_json.unlink(missing_ok=True)
-        if familiar := learn_familiar(training, held_out):
-            write_json(run.familiar_json, familiar.content())
+        _write_familiar(run, data, fold["val"] + ids)
         write_predictions(run, predictor, _images(data, ids), ids)
+
+
+def _write_familiar(run: RunPaths, data: PreprocessedDataset, held_out: Sequence[str]) -> None:
+    """What new images are compared with; nothing, with a warning, where the images that were learnt cannot be known."""
+    try:
+        learnt = learnt_fold(run)["train"]
+    except HtunetError as error:
+        log.warning("New images will not be compared with those that were learnt: %s", error)
+        return
+    images = ((data.images[row] for row in data.rows(some_of(cases))) for cases in (learnt, held_out))
+    if familiar := learn_familiar(*images):
+        write_json(run.familiar_json, familiar.content())
 
 
 def predict_validation(run: RunPaths, predictor: Predictor, data: PreprocessedDataset) -> ClassProbabilities:

@@ -51,6 +51,22 @@ def test_both_folders_hold_exactly_the_test_cases(run: RunPaths) -> None:
     assert not list(run.folder.rglob(f"{PART}*"))
 
 
+def test_a_few_shot_run_whose_images_cannot_be_known_is_tested_with_a_warning(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+    run = train("Tiny", "TINY", 0, tiny_settings(num_epochs=1, ratio=0.5)).run
+    predict_test(run)
+    assert run.familiar_json.exists()
+    order = read_json(tiny.few_shot_json(0, 1))
+    write_json(tiny.few_shot_json(0, 1), order | {"order": order["order"][::-1]})
+    predict_test(run)
+    assert "New images will not be compared with those that were learnt: " in caplog.text
+    assert "fold_0_seed_1.json has changed since" in caplog.text
+    assert not run.familiar_json.exists()
+    assert len(list(run.predictions.iterdir())) == TEST
+
+
 def test_the_test_split_stays_closed_until_the_training_is_finished(run: RunPaths) -> None:
     run.finished_json.unlink()
     with pytest.raises(HtunetError, match="is not finished: the test split is predicted once the checkpoint is chosen"):
