@@ -7,14 +7,20 @@ from tqdm import tqdm
 from htunet.data.duplicates import cluster, find_duplicates, signature_of
 from htunet.data.image_io import read_image
 from htunet.data.raw import RawDataset
+from htunet.errors import HtunetError, some
 
 
 def shared_images(
     seen: RawDataset, seen_ids: Sequence[str], tested: RawDataset, tested_ids: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Tested id to the ids of ``seen`` that show the same picture (see ``htunet.data.duplicates``); sorted."""
+    """Tested id to the ids of ``seen`` that show the same picture (see ``htunet.data.duplicates``); sorted.
+
+    Raises HtunetError for ids without a case, as after a new conversion.
+    """
     owners = []
     for raw, ids in ((seen, seen_ids), (tested, tested_ids)):
+        if gone := sorted({*ids} - raw.by_id.keys()):
+            raise HtunetError(f"{raw.paths.raw} no longer has {some(gone)}: these pictures cannot be compared.")
         owners += [(raw, raw.by_id[case_id]) for case_id in ids]
     signatures = (
         signature_of(read_image(raw.image_path(case), 1))

@@ -110,10 +110,13 @@ def learnt_fold(run: RunPaths) -> Fold:
 def recorded_fold(training: Mapping[str, Any]) -> Fold | None:
     """The fold of a training by its settings, or by what those of a later run say of it.
 
-    None where this cannot be known: the split is gone or has changed since.
+    None where this cannot be known: it names no data set, or the split is gone, damaged or has changed since.
     """
-    path, number = DatasetPaths(str(training.get("dataset"))).splits_json, training.get("fold")
-    folds = load_splits(path) if training.get("dataset") and path.exists() else []
+    number = training.get("fold")
+    try:
+        folds = load_splits(DatasetPaths(str(training.get("dataset"))).splits_json)
+    except HtunetError:
+        return None
     if not isinstance(number, int) or not 0 <= number < len(folds):
         return None
     return folds[number] if training.get("split_sha256") in (None, training_digest(folds[number])) else None

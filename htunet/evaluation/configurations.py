@@ -77,6 +77,8 @@ def start_text(own: Own) -> str:
     """
     if not (start := (own.get("settings") or {}).get("start_checkpoint")):
         return ""
+    if not start.get("dataset") and start.get("weights") == PHANTOM:
+        return "weights pre-trained on simulation"
     dataset = DatasetPaths(start["dataset"]).short_name if start.get("dataset") else "unknown data"
     text = f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
     first = start

@@ -16,7 +16,7 @@ from htunet.models.build import PAPER_PLAN, PUBLIC_PLAN, parse_method
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.weights.load import RANDOM, WeightsRecord, part_of
-from htunet.paths import FINETUNING, FinetuningPaths, root
+from htunet.paths import FINETUNING, PHANTOM, FinetuningPaths, root
 from htunet.schemas import SETTINGS
 
 FINETUNED = "finetuned"
@@ -148,7 +148,7 @@ def described_adapter(path: Path, seed: int = 1) -> StartingAdapter:
     datasets = settings.get("datasets")
     record = {
         "method": about.get("method"),
-        "datasets": datasets or [settings.get("dataset")],
+        "datasets": datasets or [name for name in [settings.get("dataset")] if name],
         "seed": settings.get("seed"),
         "num_epochs": settings.get("num_epochs"),
         "shuffled_captions": settings.get("shuffled_captions", False),
@@ -181,7 +181,8 @@ def described_adapter(path: Path, seed: int = 1) -> StartingAdapter:
 def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a run learnt from, for the settings of runs that begin with its weights; with what it began with itself."""
     found = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs", "split_sha256")}
-    found["weights"] = (settings.get("weights") or {}).get("source")
+    weights = settings.get("weights") or {}
+    found["weights"] = PHANTOM if "recipe" in settings or weights.get("simulated") else weights.get("source")
     if before := settings.get("start_checkpoint"):
         found["start_checkpoint"] = before
     if isinstance(adapter := settings.get("adapter"), dict) and "run" in adapter:
@@ -190,11 +191,15 @@ def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trainings_before(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What ``training_of`` says of the runs whose weights or adapter a run began with, and of those before them."""
+    """What ``training_of`` says of the runs whose weights or adapter a run began with, and of those before them.
+
+    Not of ``htunet_pretrain``, which has seen no image of a data set.
+    """
     adapter = settings.get("adapter")
     for before in (settings.get("start_checkpoint"), adapter.get("run") if isinstance(adapter, dict) else None):
         if isinstance(before, Mapping):
-            yield before
+            if before.get("dataset") or before.get("weights") != PHANTOM:
+                yield before
             yield from trainings_before(before)
 
 

@@ -58,8 +58,9 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
         path=path, label="", record={}, normalise=bool(then.get("normalise", True)), settings=then.get("adapter") or {}
     )
     trained.check(method, normalise=plan.normalise, settings=plan.adapter)
-    for what, now in (("labels", plan.labels), ("classes", plan.classes)):
-        learnt = then.get(what) or {}
+    tasks = str(settings.get("task") or "seg+cls").split("+")
+    for what, task, now in (("labels", "seg", plan.labels), ("classes", "cls", plan.classes)):
+        learnt = (then.get(what) or {}) if task in tasks else {}
         other = [name for name, number in now.items() if learnt.get(name, number) != number]
         if wrong := [f"{name} ({learnt[name]}, now {now[name]})" for name in other]:
             raise HtunetError(
@@ -82,29 +83,29 @@ def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int
     So does one whose own starting weights or adapter have, and theirs. Images of one data set are the same by their
     ids; those of two by their ids and pictures. Where another image of the checkpoint's data set shows the same picture
     as a held-out one, or none of this can be known because the earlier split or its images are not there any more, that
-    is logged. Of a fine-tuning on captions nothing is compared.
+    is logged. Of a fine-tuning on captions and of weights of ``htunet_pretrain`` nothing is compared.
     """
     start = checkpoint.read_about(path).get("settings") or {}
     if start.get("datasets"):  # a fine-tuning on captions
         return
     now = "are classified" if fold is None else f"fold{fold} validates or tests"
-    for one in (start, *trainings_before(start)):
+    for one in trainings_before({"start_checkpoint": training_of(start)}):
         _refuse_seen_by(one, whole, dataset, now)
 
 
 def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, now: str) -> None:
-    """Of one of the runs, by its settings or what another one's settings say of it."""
-    number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
+    """Of one of the runs, by what ``training_of`` says of it."""
     if (learnt_fold := recorded_fold(start)) is None:
         log.warning("Whether the starting weights have seen images that %s cannot be known.", now)
         return
+    number, earlier = start["fold"], DatasetPaths(start["dataset"])
     learnt = learnt_fold["train"]
     held_out = sorted({case for split, cases in whole.items() if split != "train" for case in cases})
     seen = sorted(set(learnt) & set(held_out))
     if earlier.name != dataset.name:
         try:
             shared = shared_images(read_raw(earlier), learnt, read_raw(dataset), held_out)
-        except (HtunetError, KeyError) as error:
+        except HtunetError as error:
             log.warning("Which pictures of %s the starting weights have seen cannot be known: %s", dataset.name, error)
         else:
             seen = [case for case in seen if case in shared.get(case, ())]

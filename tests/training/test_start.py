@@ -11,8 +11,9 @@ from builders.pretraining import drawn_weights
 from builders.raw import build_raw
 from builders.training import Plain, tiny_plan, tiny_settings
 
-from htunet.data.split_files import save_splits, training_digest
+from htunet.data.split_files import load_splits, save_splits, training_digest
 from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.configurations import start_text
 from htunet.inference.export import card_of_run
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
@@ -128,8 +129,10 @@ def test_the_run_that_an_adapter_came_from_counts_too(earlier: DatasetPaths, tmp
             {"labels": {"background": 0, "lesion": 2}},
             r"learnt labels under other numbers: lesion \(2, now 1",
         ),
+        ({"classes": {"malignant": 0, "benign": 1}}, ""),  # which it has not learnt
+        ({"labels": {"background": 0, "lesion": 2}, "task": "cls"}, ""),
         (
-            {"classes": {"malignant": 0, "benign": 1}},
+            {"classes": {"malignant": 0, "benign": 1}, "task": "seg+cls"},
             r"numbers: benign \(1, now 0\), malignant \(0, now 1",
         ),
         ({"labels": {"background": 0, "nodule": 1}}, ""),
@@ -140,6 +143,7 @@ def test_weights_that_would_mean_something_else_are_refused(
 ) -> None:
     run = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1)).run
     tensors, about = checkpoint.load(run.checkpoint_best)
+    about["settings"]["task"] = then.pop("task", "seg")
     about["settings"]["plan_content"] |= then
     path = tmp_path / "start.safetensors"
     checkpoint.save(path, tensors, {key: value for key, value in about.items() if key != "format"})
@@ -170,7 +174,22 @@ def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, cap
         refuse_seen_images(trained_on(earlier, tmp_path / "a.safetensors", split_sha256="0"), OTHER, earlier, 1)
         earlier.splits_json.unlink()
         refuse_seen_images(trained_on(earlier, tmp_path / "b.safetensors"), OTHER, earlier, 1)
-    assert caplog.text.count("cannot be known") == 2
+        checkpoint.save(tmp_path / "c.safetensors", {"model.weight": torch.zeros(1)}, {"settings": {}})
+        refuse_seen_images(tmp_path / "c.safetensors", OTHER, earlier, 1)
+    assert caplog.text.count("cannot be known") == 3
+
+
+def test_weights_that_were_pretrained_on_simulation_have_seen_no_image(
+    tiny: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = drawn_weights("UNet", tmp_path)
+    fold = load_splits(tiny.splits_json)[0]
+    refuse_seen_images(start, fold, tiny, 0)
+    of_start = training_of(checkpoint.read_about(start)["settings"])
+    second = trained_on(tiny, tmp_path / "b.safetensors", start_checkpoint=of_start)
+    refuse_seen_images(second, fold, tiny, 0)
+    assert caplog.text == ""
+    assert start_text({"settings": {"start_checkpoint": of_start}}) == "weights pre-trained on simulation"
 
 
 def test_the_checkpoint_of_a_run_is_no_weights_file(earlier: DatasetPaths, tmp_path: Path) -> None:
