@@ -24,8 +24,8 @@ def test_masks_are_post_processed_of_the_method_that_the_other_folds_choose() ->
     """UNet is perfect in fold 0 and worse than CLIP_HT in fold 1, so that each fold would have chosen the other one."""
     dataset = build_dataset(plan="run")
     ids = [case.id for case in read_raw(dataset).cases]
-    write_json(dataset.splits_json, [{"train": ids[6:], "val": [], "test": ids[:3]},
-                                     {"train": ids[6:], "val": [], "test": ids[3:6]}])  # fmt: skip
+    write_json(dataset.splits_json, [{"train": ids[6:], "val": [ids[5]], "test": ids[:3]},
+                                     {"train": ids[6:], "val": [ids[0]], "test": ids[3:6]}])  # fmt: skip
     for method, shifts in (("UNet", (0, 5)), ("CLIP_HT", (2, 1))):
         for fold, shift in enumerate(shifts):
             run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
@@ -68,8 +68,8 @@ def test_a_choice_is_made_again_when_its_runs_are_trained_and_tested_again(caplo
     """UNet is better at first; trained again, it misses more than CLIP_HT does."""
     dataset = build_dataset(plan="run")
     ids = [case.id for case in read_raw(dataset).cases]
-    write_json(dataset.splits_json, [{"train": ids[6:], "val": [], "test": ids[:3]},
-                                     {"train": ids[6:], "val": [], "test": ids[3:6]}])  # fmt: skip
+    write_json(dataset.splits_json, [{"train": ids[6:], "val": [ids[5]], "test": ids[:3]},
+                                     {"train": ids[6:], "val": [ids[0]], "test": ids[3:6]}])  # fmt: skip
 
     def train_and_test(method: str, shift: int, fold: int, metric: float) -> None:
         run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
@@ -137,6 +137,10 @@ def test_trainings_on_what_has_changed_since_are_refused_before_the_others_go_on
     dataset = build_dataset(plan="run")
     candidates = (Candidate(method="UNet", task="seg"),)
     schedule = Schedule(candidates=candidates, num_folds=1, scale=1, num_epochs=1, seconds=1, given_up=())
+    write_json(
+        dataset.splits_json,
+        [{**one, "train": one["train"][1:], "val": one["train"][:1]} for one in read_json(dataset.splits_json)],
+    )
     mark = dataset.plan_folder("run") / "preprocessed.json"
     write_json(mark, {"plan": "run"})
     build_run(dataset, plan="run", method="UNet", settings={"data_sha256": file_hash(mark)})

@@ -63,14 +63,16 @@ def test_measurements_of_all_labels_by_an_earlier_version_are_not_those_of_now(
 ) -> None:
     """Of one label alone they are the same."""
     run, config = RunPaths(tiny, "SegmentationTrainer", "tiny", "UNet", 0, 1), RobustnessConfig(artefacts=())
-    write_json(run.settings_json, {})
+    classifying = replace(run, trainer="ClassificationTrainer")
+    for one in (run, classifying):
+        write_json(one.settings_json, {})
     monkeypatch.setattr(robustness_study, "file_hash", lambda _: "")
     assert "labels" not in _made_of(run, config, "altered")
     content = read_json(tiny.dataset_json)
     labels = {"background": 0, "one": 1, "two": 2}
     write_json(tiny.dataset_json, content | {"labels": labels, "htunet": content["htunet"] | {"labels": labels}})
     assert "labels" in _made_of(run, config, "altered")
-    assert "labels" not in _made_of(replace(run, trainer="ClassificationTrainer"), config, "altered")
+    assert "labels" not in _made_of(classifying, config, "altered")
 
 
 def test_without_a_lesion_the_middle_is_cut() -> None:

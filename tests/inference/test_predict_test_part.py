@@ -55,7 +55,7 @@ def test_a_few_shot_run_whose_images_cannot_be_known_is_tested_with_a_warning(
     tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
-    run = train("Tiny", "TINY", 0, tiny_settings(num_epochs=1, ratio=0.5)).run
+    run = train("Tiny", "TINY", 0, tiny_settings(num_epochs=1, ratio=0.8)).run
     predict_test(run)
     assert run.familiar_json.exists()
     order = read_json(tiny.few_shot_json(0, 1))
