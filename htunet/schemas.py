@@ -10,7 +10,8 @@ TEXT: Schema = (str, None)
 WEIGHTS: Schema = ({"source?": TEXT, "file?": TEXT, "sha256?": TEXT, "text_sha256?": TEXT}, None)
 START: Schema = {"dataset?": TEXT, "fold?": (int, None)}
 ADAPTER: Schema = ({"datasets?": ([NAME], None), "shuffled_captions?": (bool, None), "run?": START}, str, None)
-TRAINED_ON: Schema = ({"dataset?": NAME, "part?": str, "cases?": [NAME], "shared_images?": ({str: [str]}, None)}, None)
+COMPARED: Schema = {"shared_images?": ({str: [str]}, None), "not_compared?": [str]}
+TRAINED_ON: Schema = ({"dataset?": NAME, "part?": str, "cases?": [NAME], **COMPARED}, None)
 VERSIONS: Schema = {str: (str, bool, int, None)}
 SETTINGS: Schema = {
     **{"dataset?": NAME, "datasets?": [NAME], "method?": NAME, "task?": str, "plan?": NAME, "trainer?": NAME},

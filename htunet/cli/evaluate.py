@@ -256,13 +256,16 @@ def _tell_of_shared_images(run: RunPaths) -> None:
         return
     from htunet.experiments.cross_dataset import shared_of
 
-    shared, own = shared_of(run), run.source.dataset.short_name
+    (shared, not_compared), own = shared_of(run), run.source.dataset.short_name
+    unknown = f": {'; '.join(not_compared)}" * bool(not_compared)
     if shared is None:
-        print(f"  Not compared with the training images of {own}: no raw folder, or another split since.")
-    elif shared:
+        print(f"  Not compared with the training images of {own}: no raw folder, or another split since{unknown}.")
+    elif not_compared:
+        print(f"  Not compared with all images that it was trained on{unknown}.")
+    if shared:
         pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
         print(f"  LEAK: among the images that it was trained on: {counted(len(shared), 'test image')}: {pairs}")
-    else:
+    elif shared is not None:
         print(f"  It was trained on none of the test images ({own} was compared).")
 
 

@@ -10,13 +10,13 @@ from htunet.data.raw import read_raw
 from htunet.data.shared_images import shared_images
 from htunet.data.splits import Fold
 from htunet.data.training_fold import learnt_fold, recorded_fold
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted, some
 from htunet.evaluation.freshness import needs_prediction
 from htunet.files import read_object
 from htunet.inference.across import cases_of, check_fits, predict_across
 from htunet.models.finetuned import trainings_before
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.planning.arrays import raw_sha256
+from htunet.planning.arrays import DONE, raw_has_changed, raw_sha256, trained_on_earlier_data
 from htunet.schemas import SETTINGS
 
 log = logging.getLogger(__name__)
@@ -49,63 +49,84 @@ def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) 
     if not force and _is_of(run, split) and not needs_prediction(run):
         return False
     ids = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
-    predict_across(run, split, {"shared_images": images_seen(run.source, run.dataset, ids)})
+    shared, not_compared = images_seen(run.source, run.dataset, ids)
+    predict_across(run, split, {"shared_images": shared, "not_compared": not_compared})
     return True
 
 
-def seen_images(run: RunPaths) -> dict[DatasetPaths, tuple[str, ...]] | None:
+def seen_images(run: RunPaths) -> tuple[dict[DatasetPaths, tuple[str, ...]], list[str]]:
     """By data set the training and validation cases of a run, and of those whose weights or adapter it began with.
 
-    None where this cannot be known: a raw folder no longer exists, or a split has changed since.
+    Beside them the names of the trainings whose cases cannot be known: a raw folder no longer exists, a split has
+    changed since, or weights do not say what they were trained on.
     """
     seen: dict[DatasetPaths, list[str]] = {}
+    unknown: list[str] = []
+    learnt: Fold | None = None
     try:
-        learnt: Fold | None = learnt_fold(run)
+        learnt = learnt_fold(run)
     except HtunetError as error:
         log.warning("%s", error)
-        return None
-    settings = read_object(run.settings_json, SETTINGS)
-    for training, fold in (({"dataset": run.dataset.name}, learnt),
-                           *((one, recorded_fold(one)) for one in trainings_before(settings))):  # fmt: skip
-        dataset = DatasetPaths(str(training.get("dataset")))
-        if fold is None or not dataset.dataset_json.exists():
-            return None
-        seen.setdefault(dataset, []).extend(fold["train"] + fold["val"])
-    return {dataset: tuple(dict.fromkeys(ids)) for dataset, ids in seen.items()}
+    before = trainings_before(read_object(run.settings_json, SETTINGS))
+    own = {"dataset": run.dataset.name, "fold": run.fold}
+    for training, fold in ((own, learnt), *((one, recorded_fold(one)) for one in before)):
+        dataset = DatasetPaths(training["dataset"]) if fold else None
+        if fold is None or dataset is None or not dataset.dataset_json.exists():
+            unknown.append(_name(training))
+        else:
+            seen.setdefault(dataset, []).extend(fold["train"] + fold["val"])
+    return {dataset: tuple(dict.fromkeys(ids)) for dataset, ids in seen.items()}, list(dict.fromkeys(unknown))
 
 
-def images_seen(run: RunPaths, tested: DatasetPaths, ids: Sequence[str]) -> dict[str, list[str]] | None:
-    """Tested case to the training and validation cases of ``seen_images`` that show the same picture; None as there.
+def _name(training: Mapping[str, Any]) -> str:
+    if not training.get("dataset"):
+        return "starting weights that do not say what they were trained on"
+    return f"fold{training.get('fold')} of {training['dataset']}"
 
-    Cases of another data set than the run's have its name behind them.
+
+def images_seen(
+    run: RunPaths, tested: DatasetPaths, ids: Sequence[str]
+) -> tuple[dict[str, list[str]] | None, list[str]]:
+    """Tested case to the training and validation cases of ``seen_images`` that show the same picture.
+
+    Cases of another data set than the run's have its name behind them. None where no training is known. Beside them
+    what could not be compared, in words: trainings as there, cases that a data set no longer has, and the images of the
+    run where the files have changed since.
     """
-    if (seen := seen_images(run)) is None:
-        return None
+    seen, not_compared = seen_images(run)
+    if run.dataset in seen and _has_changed(run):
+        not_compared.append(f"the files of {run.dataset.name} as they were then, which have changed since")
     found: dict[str, list[str]] = {}
     for dataset, seen_ids in seen.items():
-        name = "" if dataset == run.dataset else f" of {dataset.short_name}"
+        name, known = "" if dataset == run.dataset else f" of {dataset.short_name}", {*seen_ids}
+        if gone := sorted(known - read_raw(dataset).by_id.keys()):
+            not_compared.append(f"{counted(len(gone), 'image')} that {dataset.name} no longer has ({some(gone)})")
         state = (raw_sha256(dataset), raw_sha256(tested))
-        for case, own in _same_pictures(dataset, seen_ids, tested, tuple(ids), state).items():
-            found.setdefault(case, []).extend(f"{one}{name}" for one in own)
-    return dict(sorted(found.items()))
+        for case, same in _same_pictures(dataset, tested, tuple(ids), state).items():
+            if own := [f"{one}{name}" for one in same if one in known]:
+                found.setdefault(case, []).extend(own)
+    return dict(sorted(found.items())) if seen else None, not_compared
+
+
+def _has_changed(run: RunPaths) -> bool:
+    """Whether the raw files are others than those that a run was trained on, as far as its arrays tell."""
+    folder = run.dataset.plan_folder(run.plan)
+    return trained_on_earlier_data(run) or ((folder / DONE).exists() and raw_has_changed(run.dataset, folder))
 
 
 @cache
 def _same_pictures(
-    seen: DatasetPaths,
-    seen_ids: tuple[str, ...],
-    tested: DatasetPaths,
-    tested_ids: tuple[str, ...],
-    _state: tuple[str, str],
+    seen: DatasetPaths, tested: DatasetPaths, tested_ids: tuple[str, ...], _state: tuple[str, str]
 ) -> Mapping[str, list[str]]:
-    """Tested case to the cases among ``seen_ids`` that show the same picture; once for all methods and seeds."""
-    return shared_images(read_raw(seen), seen_ids, read_raw(tested), tested_ids)
+    """Tested case to all cases of ``seen`` that show the same picture; once for all folds, fractions and methods."""
+    raw = read_raw(seen)
+    return shared_images(raw, sorted(raw.by_id), read_raw(tested), tested_ids)
 
 
-def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
-    """What ``images_seen`` found when the run was predicted."""
+def shared_of(run: RunPaths) -> tuple[Mapping[str, list[str]] | None, list[str]]:
+    """What ``images_seen`` found when the run was predicted; earlier versions did not name what was not compared."""
     found: dict[str, Any] = read_object(run.settings_json, SETTINGS)["trained_on"]
-    return found.get("shared_images")
+    return found.get("shared_images"), found.get("not_compared", [])
 
 
 def _is_of(run: RunPaths, split: str) -> bool:

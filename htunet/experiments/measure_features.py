@@ -23,7 +23,7 @@ from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
 from htunet.models.weights.load import build_backbone
 from htunet.paths import DatasetPaths, RunPaths, all_datasets
-from htunet.planning.arrays import check_arrays
+from htunet.planning.arrays import check_arrays, raw_has_changed
 from htunet.reproducibility import generator
 
 LAST_BLOCK = max(OUT_INDICES)
@@ -120,8 +120,18 @@ def _chosen_images(run: RunPaths) -> list[Chosen]:
 
 def _unseen(run: RunPaths, dataset: DatasetPaths, ids: list[str]) -> list[str]:
     """The images of another data set that the run was not trained on; none where that cannot be known."""
-    seen = images_seen(run, dataset, ids) if dataset.dataset_json.exists() else None
-    if seen is None:
-        log.warning("%s is left out: whether the run was trained on its images cannot be known.", dataset.short_name)
+    if not dataset.dataset_json.exists():
+        log.warning("%s is left out: it has no raw folder, so that its images cannot be compared.", dataset.short_name)
+        return []
+    if raw_has_changed(dataset, dataset.plan_folder(run.plan)):
+        log.warning("%s is left out: its raw folder has changed since its arrays were made.", dataset.short_name)
+        return []
+    seen, not_compared = images_seen(run, dataset, ids)
+    if seen is None or not_compared:
+        log.warning(
+            "%s is left out: whether the run was trained on its images cannot be known: %s.",
+            dataset.short_name,
+            "; ".join(not_compared),
+        )
         return []
     return [case for case in ids if case not in seen]

@@ -46,7 +46,7 @@ def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
             f"{folder} was made with another input_size, geometry, resize, crop_border, crop_margin or channels than "
             f"the plan {plan.name!r} has. Make it again: {again}"
         )
-    if (now := raw_sha256(dataset)) and made.get("raw_sha256") not in (None, now):
+    if raw_has_changed(dataset, folder):
         raise HtunetError(
             f"{dataset.raw} has changed since {folder} was made of it: images, masks, labels, classes, groups or "
             f"spacings are others now. Put the earlier files back, or plan again: {again}"
@@ -56,6 +56,12 @@ def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
             f"{listed([str(folder / name) for name in damaged])}: not what was written there (damaged, or overwritten "
             f"with the arrays of another plan). Make it again: {again}"
         )
+
+
+def raw_has_changed(dataset: DatasetPaths, folder: Path) -> bool:
+    """Whether the arrays in ``folder`` were made from other files than the raw folder has now, if there is one."""
+    now = raw_sha256(dataset)
+    return bool(now) and read_object(folder / DONE).get("raw_sha256") not in (None, now)
 
 
 def damaged_arrays(folder: Path) -> list[str]:

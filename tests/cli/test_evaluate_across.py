@@ -15,6 +15,7 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, save_splits
 from htunet.data.training_fold import learnt_fold
 from htunet.errors import HtunetError
+from htunet.experiments import cross_dataset
 from htunet.files import read_csv, read_json, write_json
 from htunet.inference.across import cases_of
 from htunet.paths import DatasetPaths, RunPaths, find_runs
@@ -75,7 +76,7 @@ def test_all_images_of_the_other_data_set_are_predicted_scored_and_marked(
     assert (own["n_cases"], own["classification"]["n_cases"]) == (7, 7)
     assert own["classification"]["validation_cases"] == 4  # of the data set that was trained on
     assert own["trained_on"] == {
-        "dataset": "Dataset903_Tiny", "part": "all", "cases": ids, "shared_images": {}
+        "dataset": "Dataset903_Tiny", "part": "all", "cases": ids, "shared_images": {}, "not_compared": []
     }  # fmt: skip
     assert "It was trained on none of the test images (Tiny was compared)." in out
     for kind in ("segmentation", "classification"):
@@ -177,9 +178,67 @@ def test_what_cannot_be_compared_because_the_split_has_changed_is_marked(
     write_json(tiny.splits_json, [fold])
     assert main(["Other", "--trained-on", "Tiny"]) == 0
     out = capsys.readouterr().out
-    assert "Not compared with the training images of Tiny: no raw folder, or another split since." in out
+    assert (
+        "Not compared with the training images of Tiny: no raw folder, or another split since: fold0 of "
+        "Dataset903_Tiny." in out
+    )
     assert "not compared with the training data" in out
-    assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] is None
+    found = read_json(on_other(run, other).settings_json)["trained_on"]
+    assert (found["shared_images"], found["not_compared"]) == (None, ["fold0 of Dataset903_Tiny"])
+
+
+def test_what_is_known_is_compared_and_the_rest_is_named(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run began with weights that do not say what they were trained on: a leak of its own images is still found."""
+    copy, mask = (tiny.raw / name for name in ("imagesTr", "labelsTr"))
+    Image.open(copy / "case_0003_0000.png").save(other.raw / "imagesTr" / "case_0001_0000.png")
+    Image.open(mask / "case_0003.png").save(other.raw / "labelsTr" / "case_0001.png")
+    run = trained()
+    settings = read_json(run.settings_json)
+    write_json(run.settings_json, settings | {"start_checkpoint": {"dataset": None, "fold": 0, "weights": "file"}})
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    found = read_json(on_other(run, other).settings_json)["trained_on"]
+    assert found["shared_images"] == {"case_0001": ["case_0003"]}
+    assert found["not_compared"] == ["starting weights that do not say what they were trained on"]
+    out = capsys.readouterr().out
+    assert "LEAK: among the images that it was trained on: 1 test image: case_0001 = case_0003" in out
+    assert "Not compared with all images that it was trained on: starting weights that do not say" in out
+    assert "not compared with all training data" in out
+
+
+def test_images_that_changed_or_went_since_the_training_are_named(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained()
+    done = tiny.plan_folder("tiny") / "preprocessed.json"
+    write_json(done, read_json(done) | {"raw_sha256": "other"})
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    assert "the files of Dataset903_Tiny as they were then, which have changed since" in capsys.readouterr().out
+    gone = load_splits(tiny.splits_json)[0]["train"][0]
+    rows = tiny.cases_csv.read_text().splitlines()
+    tiny.cases_csv.write_text("\n".join(row for row in rows if not row.startswith(gone)) + "\n")
+    for path in (tiny.raw / "imagesTr" / f"{gone}_0000.png", tiny.raw / "labelsTr" / f"{gone}.png"):
+        path.unlink()
+    info = read_json(tiny.dataset_json)
+    write_json(tiny.dataset_json, info | {"numTraining": info["numTraining"] - 1})
+    assert main(["Other", "--trained-on", "Tiny", "--force"]) == 0
+    assert f"1 image that Dataset903_Tiny no longer has ({gone})" in capsys.readouterr().out
+    found = read_json(on_other(run, other).settings_json)["trained_on"]
+    assert (found["shared_images"], len(found["not_compared"])) == ({}, 2)
+
+
+def test_pictures_are_compared_once_for_all_folds_and_fractions(
+    other: DatasetPaths, tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    compare = cross_dataset.shared_images
+    cross_dataset._same_pictures.cache_clear()  # other tests have data sets of the same content
+    monkeypatch.setattr(cross_dataset, "shared_images", lambda *some: calls.append(len(some[1])) or compare(*some))
+    for ratio in (None, 0.5):
+        trained(ratio=ratio)
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    assert calls == [len(read_raw(tiny).cases)]
 
 
 def test_classes_are_matched_by_name_whatever_their_numbers(other: DatasetPaths) -> None:

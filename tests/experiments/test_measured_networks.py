@@ -92,6 +92,28 @@ def test_images_of_other_data_sets_that_the_run_was_trained_on_are_left_out(run:
     assert "case_0003" in others  # its picture is one of the test split
 
 
+@pytest.mark.parametrize("changed", ["arrays", "split", "raw"])
+def test_other_data_sets_of_which_it_is_not_certain_are_left_out_and_named(
+    run: RunPaths, changed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their arrays show other pictures than the raw folder that is compared, or the training is not known."""
+    other = build_training_of_another_data_set()
+    if changed == "arrays":
+        done = other.plan_folder("tiny") / "preprocessed.json"
+        write_json(done, read_json(done) | {"raw_sha256": "other"})
+        reason = "its raw folder has changed since its arrays were made"
+    elif changed == "split":
+        write_json(run.settings_json, read_json(run.settings_json) | {"start_checkpoint": {"weights": "file"}})
+        reason = "starting weights that do not say what they were trained on"
+    else:
+        other.dataset_json.unlink()
+        reason = "it has no raw folder"
+    measure_features(run)
+    assert set(read_measurement(run.measurement("features")).arrays["datasets"]) == {"Tiny"}
+    assert "Other is left out: " in caplog.text
+    assert reason in caplog.text
+
+
 def test_arrays_of_another_plan_are_refused(run: RunPaths) -> None:
     marker = run.dataset.plan_folder(run.plan) / "preprocessed.json"
     write_json(marker, read_json(marker) | {"plan_sha256": "other"})

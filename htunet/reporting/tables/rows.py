@@ -343,6 +343,7 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
         "its test split": about["part"] == "test",
         f"{counted(shared, 'test image')} also in the training data": shared > 0,
         "not compared with the training data": not compared,
+        "not compared with all training data": compared and bool(about.get("not_compared")),
     }
 
 
