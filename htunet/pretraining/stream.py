@@ -5,7 +5,7 @@ Dimension key: N images in the pool, P planes, H W pixels, L numbers.
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ NUMBERS = FIRST_WORD + CONTEXT
 """Values of an image: its class, organ and signs, -1 where it has none, and the words of its caption, then 0."""
 AHEAD, CHUNK = 256, 8
 """Number of images that may be made before they are needed, and that arrive at a time."""
+LONGEST_WAIT = 60.0
+"""Seconds for the images that arrive when the pool is closed."""
 
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -109,7 +111,8 @@ class Pool:
             collate_fn=stacked,
             worker_init_fn=leave_signals_to_the_run,
         )
-        self._arriving = iter(loader)
+        self._arriving: Iterator[Any] | None = iter(loader)
+        self._filling: threading.Thread | None = None
         self._held_out = held_out
         self._changed = threading.Condition()
         self._needed = 0
@@ -127,7 +130,8 @@ class Pool:
             torch.zeros((self._held_out, NUMBERS), dtype=torch.int64, device=device),
         )
         self._needed = sys.maxsize if at_once else 0
-        threading.Thread(target=self._fill, daemon=True).start()
+        self._filling = threading.Thread(target=self._fill, daemon=True)
+        self._filling.start()
 
     def draw(self, indices: NDArray[np.int64]) -> Images:
         """The images of these indices, which must have arrived."""
@@ -145,12 +149,19 @@ class Pool:
             raise self._error
 
     def close(self) -> None:
-        """Take no more images."""
+        """Take no more images, and end the thread and the worker processes.
+
+        A thread that still waits for a worker process when Python exits ends the program with a message of C++.
+        """
         with self._changed:
             self._error = HtunetError("The pool of simulated images is closed.")
             self._changed.notify_all()
+        if self._filling is not None:
+            self._filling.join(LONGEST_WAIT)
+        self._arriving = None
 
     def _fill(self) -> None:
+        assert self._arriving is not None
         try:
             for start, (planes, numbers) in zip(range(0, len(self._order), CHUNK), self._arriving, strict=True):
                 indices = self._order[start : start + CHUNK]
