@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from htunet import api
+    from htunet.models.weights.store import find_any
     from htunet.preprocessing.prepare import PrepareRequest, verify_raw
     from htunet.reproducibility import record_command
 
@@ -63,6 +64,9 @@ def _run(options: argparse.Namespace) -> None:
                 verify_raw(dataset, request)
             else:
                 prepared = api.plan(dataset.name, request)
+                if "CLIP_HT" in prepared.following and find_any("CLIP") is None:
+                    print_next(f"  {'weights':<12} those of CLIP are not on this machine: htunet_weights download CLIP")
+                    print_next(f"  {'':<12} (those of PhantomCLIP_HT come with htunet)")
                 print_next(f"  {'next':<12} {prepared.following}")
                 record_command(dataset.planning_json, options.typed)
 

@@ -43,6 +43,7 @@ def test_one_command_makes_everything(tiny: DatasetPaths, capsys: Output) -> Non
     assert "Plan paper" in out
     assert "Plan adaptive" in out
     assert "Plan paper_518" not in out
+    assert "weights      those of CLIP are not on this machine: htunet_weights download CLIP\n" in out
     assert out.rstrip().endswith("htunet_train Tiny CLIP_HT fold0")
     assert set(load_plans(tiny.plans_json)) == {"paper", "adaptive", "paper_518", "public", "public_518"}
     for plan in ("paper", "adaptive"):
