@@ -220,12 +220,57 @@ def test_the_page_on_simulation_has_the_adapters_figures() -> None:
         }
 
 
-def test_the_page_on_simulation_has_the_figures_of_unet() -> None:
-    for row in rows_below("| UNet, training images |", SIMULATION.read_text(encoding="utf-8")):
-        for data, images, first in zip(("BUSI", "DDTI"), row[0].split(":")[1].split(","), (1, 4), strict=True):
-            of_results = next(
-                line
-                for line in rows_below(f"| {data}, images | UNet | UNet:phantom |", PAGE)
-                if line[0] == images.strip()
-            )
-            assert row[first : first + 3] == of_results[1:]
+def gained(folder: str, data: str, one: str, other: str, seed: int | None = None) -> pd.Series:
+    """Points of Dice by which ``one`` is ahead of ``other``, by number of training images."""
+    cases = pd.concat(map(pd.read_csv, sorted(BY_FRACTION.glob(f"{folder}*/{data}_cases.csv"))))
+    cases = cases if seed is None else cases[cases.seed == seed]
+    means = 100 * cases.pivot_table(index="images", columns="arm", values="dice")
+    return (means[one] - means[other]).dropna()
+
+
+def ends(points: pd.Series, digits: int = 0) -> list[float]:
+    return [round(points.min(), digits), round(points.max(), digits)]
+
+
+def stated(pattern: str, path: Path = SIMULATION) -> list[float]:
+    found = re.search(pattern, path.read_text(encoding="utf-8"))
+    assert found is not None, pattern
+    return [float(number) for number in found.groups()]
+
+
+def test_the_page_on_simulation_says_what_a_unet_gains() -> None:
+    busi, ddti = (gained("UNet_112", data, "UNet:phantom", "UNet") for data in ("BUSI", "DDTI"))
+    assert stated(
+        r"on BUSI the weights gain (\d+) to (\d+) points with 5 to 26 images and (\d+) to (\d+) with more; "
+        r"on DDTI (\d+) points with 5 images, (\d+) with 10, (\d+) to (\d+) with 26 to 179.*nothing with more"
+    ) == [*ends(busi.loc[:26]), *ends(busi.loc[27:]), round(ddti[5]), round(ddti[10]), *ends(ddti.loc[26:179])]
+    assert ends(ddti.loc[180:]) == [0, 0]
+
+
+def test_pages_say_what_adapters_and_the_pre_trained_encoder_gain() -> None:
+    folder, decoder, ht = "PhantomCLIP_224", "PhantomCLIP", "PhantomCLIP_HT"
+    arms = [(data, arm) for data in ("BUSI", "DDTI") for arm in (ht, "PhantomCLIP_Mona")]
+    adapters = ends(pd.concat([gained(folder, data, arm, decoder).loc[10:] for data, arm in arms]))
+    assert stated(r"HT and Mona gain (\d+) to (\d+) points over the decoder alone") == adapters
+    assert stated(r"HT and Mona have (\d+) to (\d+) points", ROOT / "CHANGELOG.md") == adapters
+    encoder = pd.concat([gained(folder, "BUSI", arm, f"{arm}:random", seed=1) for arm in (decoder, ht)])
+    assert stated(r"(\d+) to (\d+) points less than with the encoder of htunet") == ends(encoder)
+    busi, ddti = (gained(folder, data, ht, "PhantomCLIP_FullFT") for data in ("BUSI", "DDTI"))
+    page = ROOT / "documentation" / "how_to" / "choose_a_method.md"
+    *of_ddti, of_busi = stated(r"by (\d+) to (\d+) points of Dice on DDTI; on BUSI by ([\d.]+),", page)
+    assert (of_ddti, [of_busi, of_busi]) == (ends(ddti), ends(busi, 1))
+
+
+def test_the_page_on_simulation_counts_the_lesions_that_networks_for_one_organ_miss() -> None:
+    missed = {
+        data: (pd.read_csv(RESULTS / "simulated_ranges" / f"{data}.csv", index_col="case") == 0).sum()
+        for data in ("BUSI", "DDTI")
+    }
+    breast, every = missed["BUSI"][["organs_1", "organs_2", "readme"]], missed["BUSI"][["all_1", "all_2"]]
+    assert stated(
+        r"no pixel right in (\d+) to (\d+) of BUSI's 647 lesions, those for all organs in (\d+) and (\d+)"
+    ) == [*(breast.min(), breast.max(), every.min(), every.max())]
+    every = missed["DDTI"][["all_1", "all_2"]]
+    assert stated(r"for thyroids misses (\d+) of 637, those for all organs (\d+) and (\d+)") == [
+        *(missed["DDTI"]["t_1"], every.min(), every.max())
+    ]

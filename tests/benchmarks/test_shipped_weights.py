@@ -116,9 +116,8 @@ def test_every_page_has_the_figures_of_the_model_card() -> None:
     plain = [dice_and_missed(cases_of("mean", data)) for data in ("BUSI", "DDTI")]
     of_card = numbers(below(CARD, "  - The mean of both at 224 x 224 alone").split("`--tta`")[0])
     assert of_card[2:] == [*plain[0], *plain[1]]
-    simulated = below(SIMULATION, "The weights that come with htunet, of a UNet and of PhantomCLIP")
     of_readme = below((ROOT / "README.md").read_text(encoding="utf-8"), "segments lesions with two small networks")
-    for text in (simulated, of_readme, phantom_model.NOTE):
+    for text in (of_readme, phantom_model.NOTE):
         assert [float(f) for f in re.findall(r"([\d.]+) %(?! interval)", text)][:4] == [*every, *others]
         assert {129, 127} <= set(numbers(text))
     alone = [dice_and_missed(cases_of(name, "BUSI"))[0] for name in ("UNet", "PhantomCLIP")]
