@@ -21,7 +21,7 @@ NETWORKS = ("UNet", "PhantomCLIP", "mean", "UNet+PhantomCLIP")
 CARD = (SHIPPED / "README.md").read_text(encoding="utf-8")
 SIMULATION = (ROOT / "documentation" / "explanation" / "simulation.md").read_text(encoding="utf-8")
 TABLE = rows_below("| | UNet | PhantomCLIP | both together", CARD)
-OTHERS = rows_below("| images not used for the choice |", CARD)
+OTHERS = rows_below("| images not used to choose the views |", CARD)
 CHECKED = rows_below("| | BUSI, 162 images |", CARD)
 
 
