@@ -413,9 +413,12 @@ class _Overlays:
 
         base = base if base.is_dir() else base.parent
         stems = {image: without_ending(image.relative_to(base).as_posix()) for image in images}
-        matched = match_masks([f"{stem}.png" for stem in stems.values()], self.names).masks_of.items()
-        self.joined = {image.removesuffix(".png"): sorted(masks, key=without_ending) for image, masks in matched
-                       if len(masks) > 1 and not any(map(frame_of, masks))}  # fmt: skip
+        found = match_masks([f"{stem}.png" for stem in stems.values()], self.names).masks_of
+        matched = {image.removesuffix(".png"): sorted(masks, key=without_ending) for image, masks in found.items()
+                   if masks and not any(map(frame_of, masks))}  # fmt: skip
+        self.joined = {stem: masks for stem, masks in matched.items() if len(masks) > 1}
+        for stem, masks in matched.items():
+            self.true_masks.setdefault(stem, masks[0])
         having = self.true_masks.keys() | self.joined.keys()
         if missing := [image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & having]:
             raise HtunetError(
@@ -443,7 +446,9 @@ class _Overlays:
         ]  # fmt: skip
         paths = Joined(self.references / name for name in names)
         path, position = paths[0], int(number) - 1 if names[0] == self.true_masks.get(whole) else 0
-        _, labels, _ = next(islice(read_masks(paths, self.label_map), position, None), (path, None, ""))
+        _, labels, remark = next(islice(read_masks(paths, self.label_map), position, None), (path, None, ""))
+        if remark:
+            print(f"{mask}: {remark}", file=sys.stderr)
         if labels is None:
             raise HtunetError(f"The true mask {path} has no frame {position + 1}. Give the mask of this image.")
         if labels.shape != shape:

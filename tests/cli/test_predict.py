@@ -11,8 +11,9 @@ from builders.raw import blob
 from builders.training import build_training, tiny_plan, tiny_settings
 from PIL import Image
 
-from htunet.cli.predict import _name_excluded, main
+from htunet.cli.predict import _name_excluded, _Overlays, main
 from htunet.data.image_io import read_labels
+from htunet.data.label_maps import OVERLAP
 from htunet.inference.folder import FolderResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.overlays.draw import EXTRA, MISSED, RIGHT
@@ -162,6 +163,27 @@ def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths
         half = np.round(gray[area][:, None] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
         assert ((picture[area] == half).all(axis=1) | (picture[area] == colour).all(axis=1)).all()
     assert any(area.any() for area in areas.values())
+
+
+def test_images_of_one_and_of_several_true_masks_may_be_in_one_folder(trained: DatasetPaths, images: Path) -> None:
+    references = images.parent / "true"
+    references.mkdir()
+    for name in ("one_mask.png", "one_mask_1.png", "two_mask.png"):
+        Image.fromarray(blob(SIZE) * np.uint8(255)).save(references / name)
+    assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 0
+    assert len(list((images.parent / "masks" / "overlays").iterdir())) == 2
+
+
+def test_true_masks_of_one_image_that_overlap_with_different_labels_are_named(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, label in {"one_mask.png": 1, "one_mask_1.png": 2, "two_mask.png": 2, "two_mask_1.png": 2}.items():
+        Image.fromarray(blob(SIZE) * np.uint8(label)).save(images.parent / name)
+    overlays = _Overlays(images.parent / "masks", images.parent)
+    overlays.check(sorted(images.iterdir()), images, 2)
+    for name in ("one.png", "two.png"):
+        assert (overlays._reference(name, SIZE) == blob(SIZE) * 2).all()
+    assert capsys.readouterr().err == f"one.png: {OVERLAP}\n"
 
 
 def test_references_with_more_labels_than_the_model_or_fewer_frames_are_refused(
