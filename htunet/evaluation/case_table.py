@@ -15,6 +15,7 @@ from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import EMPTY_PREDICTION, Kind, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT, ORIGINAL
 from htunet.files import read_csv, write_csv
+from htunet.paths import PHANTOM
 from htunet.planning.configuration import digest, plan_name
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
@@ -37,6 +38,8 @@ TEXTS = (
     CONFIGURATION,
     *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
 )
+STARTED = "run"
+"""In the column ``weights``: those of another run, which ``--start-from`` names."""
 OTHER_SPLIT = "other_split"
 """Key of a summary's own object: the short hash of a split that is no longer in use."""
 EARLIER = "earlier"
@@ -125,7 +128,7 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
     about = {name: own.get(name) for name in RUN}
     return about | {
         "adapter": adapter_of(own),
-        "weights": (own.get("weights") or {}).get("source"),
+        "weights": weights_source(own),
         "trained_on": across.get("dataset", ""),
         "tested_part": across.get("part", "test"),
         "policy": own.get("policy", ""),
@@ -133,6 +136,20 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
         "plan": plan_name(settings, str(own.get("plan", ""))) + other_split(own),
         CONFIGURATION: digest(settings) + other_split(own),
     }
+
+
+def weights_source(own: Mapping[str, Any]) -> str | None:
+    """The source of the weights that a run started with; ``run`` where ``--start-from`` gave all of them.
+
+    Weights of ``htunet_pretrain`` are ``phantom``, whichever file and option they came from. None: not recorded.
+    """
+    weights, start = own.get("weights") or {}, (own.get("settings") or {}).get("start_checkpoint") or {}
+    source: str | None = weights.get("source")
+    if weights.get("simulated"):
+        return PHANTOM
+    if source == "none" and start:  # a network without a frozen part
+        return PHANTOM if not start.get("dataset") and start.get("weights") == PHANTOM else STARTED
+    return source
 
 
 def arm_key(own: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from htunet.reproducibility import provenance
 
 FORMAT = 1
 MODEL = "model."
+SIMULATED_LICENCE = "pre-trained by htunet_pretrain on simulated images: Apache-2.0"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -82,12 +83,13 @@ def licence_of(method: str, weights: WeightsRecord, start_licence: str | None = 
     ``start_licence`` is what this function gave for the checkpoint that the training began with, if it did.
     """
     if start_licence:
-        return f"{licence_of(method, weights)}; began with a checkpoint {start_licence}"
+        own = "" if weights.source == NONE else f"{licence_of(method, weights)}; "
+        return f"{own}started from a checkpoint {start_licence}"
     entry = published_weights(method)
     if weights.source == PHANTOM:
         return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"
     if weights.simulated:
-        return f"trained from {weights.file}, pre-trained by htunet_pretrain on simulated images: Apache-2.0"
+        return f"trained from {weights.file}, {SIMULATED_LICENCE}"
     own = weights.source == "file" or PurePath(str(weights.file)).stem == IMPORTED_WEIGHTS
     given = f"trained from {weights.file}, a file that the user chose"
     if weights.source in (RANDOM, NONE) or (entry is None and not own):

@@ -222,6 +222,8 @@ class _Session:
         """One line about the training that starts."""
         loop, data, source = self.loop, self.loop.data, self.work.weights.source
         how = [self.precision, *([f"{source} weights"] if source != "none" else [])]
+        if start := self.about.get("start_argument"):
+            how.append(f"started from {start}")
         if self.fabric.device.type == "cpu":
             how.append(counted(self.machine.threads, "thread"))
         if self.machine.parts > 1:
@@ -322,7 +324,14 @@ class _Session:
         """A run is continued with the settings that it was started with, or not at all."""
         if not self.before:
             return
-        if values := "; ".join(_differences(_identity(self.before), _identity(self.about))):
+        then, now = _identity(self.before), _identity(self.about)
+        typed = [about.get("start_argument") or "nothing" for about in (self.before, self.about)]
+        if then.get("start_checkpoint") != now.get("start_checkpoint") and typed[0] != typed[1]:  # no hashes, then
+            for kept, start in zip((then, now), typed, strict=True):
+                kept.pop("start_checkpoint", None)
+                kept.pop("start_from", None)
+                kept["--start-from"] = start
+        if values := "; ".join(_differences(then, now)):
             raise HtunetError(
                 f"The run {self.run.label} was started with other settings ({values}). "
                 "Use the same settings to continue it, or --restart to start from scratch."

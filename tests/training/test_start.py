@@ -17,7 +17,9 @@ from htunet.evaluation.configurations import start_text
 from htunet.inference.export import card_of_run
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
+from htunet.models.build import build_network
 from htunet.models.finetuned import find_adapter, training_of
+from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
 from htunet.reproducibility import training_command
@@ -163,9 +165,27 @@ def test_the_licence_of_the_starting_weights_goes_with_what_is_trained_from_them
     first = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1)).run
     second = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2, start_from=str(first.checkpoint_best))).run
     own = checkpoint.read_about(first.checkpoint_best)["licence"]
-    assert checkpoint.read_about(second.checkpoint_best)["licence"] == f"{own}; began with a checkpoint {own}"
+    assert checkpoint.read_about(second.checkpoint_best)["licence"] == f"started from a checkpoint {own}"
     assert card_of_run(second, TrainedModel.of_run(second)).licences["weights"].endswith(f"checkpoint {own}")
     assert training_command(second).endswith(f"--start-from {first.checkpoint_best} --precision fp32")
+
+
+def test_weights_of_htunet_pretrain_have_their_licence_as_a_start_too(tmp_path: Path) -> None:
+    network, weights = build_network("UNet", Outputs(), seed=1, weights="pretrained")
+    about = load_start(network, weights, drawn_weights("UNet", tmp_path), "UNet", tiny_plan())
+    licence = checkpoint.licence_of("UNet", weights, about["start_licence"])
+    assert licence == "started from a checkpoint pre-trained by htunet_pretrain on simulated images: Apache-2.0"
+
+
+def test_a_run_says_what_it_started_from_and_refuses_another_start_by_its_name(
+    tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = str(train("Tiny", "Plain", 0, tiny_settings(num_epochs=1)).run.checkpoint_best)
+    with caplog.at_level(logging.INFO):
+        train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2, start_from=start))
+    assert f"started from {start}, " in caplog.text
+    with pytest.raises(HtunetError, match=r"other settings \(--start-from: .* then, nothing now\)"):
+        train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2))
 
 
 def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

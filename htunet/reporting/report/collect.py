@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from htunet.errors import counted
-from htunet.evaluation.case_table import TERCILES
+from htunet.evaluation.case_table import STARTED, TERCILES, weights_source
+from htunet.evaluation.configurations import start_text
 from htunet.evaluation.metrics import METRICS, PENALISE
 from htunet.evaluation.statistics import interval_words, percent_text, rounded
 from htunet.evaluation.study import Entries
@@ -80,7 +81,8 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             estimate = f"{metric.label} {rounded(found.mean or 0.0, 1)} {metric.unit}"
             if row.few:  # the interval is all that can be said
                 estimate, interval = f"{metric.label} {interval or 'not known'}", ""
-            source = str((best.own.get("weights") or {}).get("source", ""))
+            source = str(weights_source(best.own) or "")
+            started = f"started from {start_text(best.own)}" if source == STARTED else f"weights: {source}"
             yield Headline(
                 dataset=best.short_dataset,
                 task=MASKS if kind is SEGMENTATION else CLASSES,
@@ -88,7 +90,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 estimate=estimate,
                 interval=interval,
                 facts=tuple(filter(None, _facts(best, kind, (rivals[row.rivalry], len(known)), study.by_size))),
-                weights="random weights" if best.random else WEIGHTS.get(source, f"weights: {source}"),
+                weights="random weights" if best.random else WEIGHTS.get(source, started),
                 random=best.random,
             )
 

@@ -6,6 +6,7 @@ from typing import Any
 from htunet.data.preprocessed import planning_warnings
 from htunet.data.split_files import split_text
 from htunet.errors import HtunetError, counted
+from htunet.evaluation.case_table import STARTED, weights_source
 from htunet.evaluation.configurations import plan_differences, start_text
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
@@ -128,17 +129,17 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
     methods: dict[tuple[str, ...], dict[str, None]] = {}
     for own in study.runs.values():
         about = own.get("weights") or {}
-        about = about | {"source": PHANTOM} if about.get("simulated") else about
-        backbone = str(own["method"]).partition("_")[0]
-        key = (backbone, *(str(about.get(name) or "") for name in ("source", "file", "sha256")), start_text(own))
+        source, backbone = weights_source(own) or "", str(own["method"]).partition("_")[0]
+        start = start_text(own) if source in (STARTED, about.get("source")) else ""  # else the source says it
+        key = (backbone, source, *(str(about.get(name) or "") for name in ("file", "sha256")), start)
         methods.setdefault(key, {})[own["method"]] = None
     found = []
     for (backbone, source, file, sha256, start), names in methods.items():
         terms = study.terms.get(backbone) if source != PHANTOM else None
         unpublished = f"that of {start}" if start else OWN_LICENCES.get(source, "not known")
         rows = {
-            "Weights": f"those of {start}" if start and source == "none" else SOURCES.get(source, source),
-            "Trained further": f"from the trained part of {start}" if start and source != "none" else "",
+            "Weights": f"those of {start}" if source == STARTED else SOURCES.get(source, source),
+            "Trained further": f"from the trained part of {start}" if start and source != STARTED else "",
             "File": file,
             "SHA-256": sha256,
             "Methods": ", ".join(names),

@@ -316,6 +316,27 @@ def test_what_a_run_began_with_is_said_with_its_weights_and_in_the_command() -> 
     assert rows["Trained further"] == "from the trained part of a run on DDTI (fold 0, 200 epochs)"
 
 
+@pytest.mark.parametrize(
+    ("about", "weights", "licence"),
+    [
+        ({"settings": {"start_checkpoint": {"dataset": None, "weights": "phantom"}}}, {"source": "none"}, True),
+        ({"adapter": "phantom"}, {"source": "file", "file": "checkpoint.safetensors", "simulated": True}, True),
+        ({"settings": {"start_checkpoint": {"dataset": "Dataset504_DDTI", "fold": 0}}}, {"source": "none"}, False),
+        ({}, {"source": "none"}, False),
+    ],
+)
+def test_a_card_says_pretrained_on_simulation_whichever_option_named_the_weights(
+    about: dict[str, object], weights: dict[str, object], licence: bool
+) -> None:
+    report = report_of(masks("UNet", [0.5] * 20, **about, weights=weights))
+    other = "started from a run on DDTI (fold 0, 0 epochs)" if about else "trained from scratch"
+    assert report.headlines[0].weights == ("pre-trained on simulation" if licence else other)
+    rows = dict(report.weights[0].rows)
+    assert rows["Weights"].startswith("pre-trained on simulation") == licence
+    assert (rows["Licence"] == "Apache-2.0: weights of htunet's own") == licence
+    assert "Trained further" not in rows
+
+
 def test_an_adapter_of_another_run_is_named_by_its_path() -> None:
     run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", "CLIP_HT", 0, 1, adapter="3f2a1b4c")
     record = {"datasets": ["Dataset504_DDTI"], "run": {"dataset": "Dataset504_DDTI"}}
