@@ -93,6 +93,8 @@ def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
         words = one_of(path, {column: [tags.of.get(name, "") for name in known] for column, tags in tags_of.items()})
         value_of = {name: word for name, word in zip(known, words, strict=True) if word}
     else:
+        if path and answers:
+            rule, requested = f"{path}:{answers[0]}", answers[0]
         tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
         values = split_values(requested.rpartition(":")[2], {*tags.of.values()})
         if unknown := sorted(text for text, value in values.items() if not value):

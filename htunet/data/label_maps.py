@@ -262,9 +262,24 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     how = "inferred, the most frequent value as background because no mask holds 0" if background else "inferred"
     if len(found) == 1 or (found == [1, 255] and not any({1, 255} <= one.counts.keys() for one in surveys)):
         return _made((LESION,), [(background, 0), *((value, 1) for value in found)], how)
-    names = tuple(f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found)
+    segments = _segment_names(surveys, found)
+    names = segments or tuple(
+        f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found
+    )
     label_map = _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
-    return replace(label_map, note=f"{label_map.note}{_numbers_lesions(surveys, found)}") if indices else label_map
+    numbered = _numbers_lesions(surveys, found) if indices and not segments else ""
+    return replace(label_map, note=f"{label_map.note}{numbered}")
+
+
+def _segment_names(surveys: Sequence[Survey], found: Sequence[int]) -> tuple[str, ...]:
+    """What 3D Slicer calls the values, where each has one name, which no other has; else nothing."""
+    names_of = defaultdict[int, dict[str, str]](dict)
+    for one in surveys:
+        for value, name in one.segments.items():
+            names_of[value].setdefault(name.casefold(), name)
+    names = tuple(name for value in found for name in names_of[value].values() if name.isprintable())
+    alone = all(len(names_of[value]) == 1 for value in found) and len({*map(str.casefold, names)}) == len(found)
+    return names if alone and not {BACKGROUND, "ignore"} & {*map(str.casefold, names)} else ()
 
 
 def _numbers_lesions(surveys: Sequence[Survey], found: Sequence[int]) -> str:

@@ -54,12 +54,13 @@ def test_a_split_in_words_becomes_the_split_of_the_plan(home: Path) -> None:
         ("test", ["False"] * 3 + ["True"] * 2 + ["False"]),
     ],
 )
-def test_a_column_may_say_yes_or_no_of_a_split(home: Path, header: str, values: Sequence[str]) -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_a_column_may_say_yes_or_no_of_a_split(home: Path, header: str, values: Sequence[str], named: bool) -> None:
     images, masks = build_own(home / "mine", NAMES)
     table = home / "table.csv"
     rows = [f"{name},{value}" for name, value in zip(NAMES, values, strict=True)]
     table.write_text("\n".join([f"image,{header}", *rows]) + "\n", encoding="utf-8")
-    convert_own(OwnData(name="Mine", images=images, masks=masks, folds=f"{table}:{header.strip()}"))
+    convert_own(OwnData(name="Mine", images=images, masks=masks, folds=f"{table}{f':{header.strip()}' * named}"))
     cases = read_raw(DatasetPaths("Dataset600_Mine")).cases
     assert [case.id for case in cases if case.split == "test"] == ["c3", "c4"]
 
