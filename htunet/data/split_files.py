@@ -221,7 +221,7 @@ def _take(raw: RawDataset, folds: Sequence[Mapping[str, Any]], reason: str) -> S
     paths = raw.paths
     if paths.splits_json.exists() and read_json(paths.splits_json) == list(folds):
         paths.splits_made_json.unlink(missing_ok=True)
-        return replace(_users_own(raw), status=KEPT)
+        return _users_own(raw)
     backup = None
     if paths.splits_json.exists():
         backup = paths.splits_json.with_name("splits_final.before.json")
@@ -246,7 +246,7 @@ def _users_own(raw: RawDataset) -> SettledSplits:
     _check_known(raw, folds)
     named = {case for fold in folds for split in SPLITS for case in fold[split]}
     excluded = tuple(sorted({case.id for case in raw.cases} - named))
-    return SettledSplits(Splits(LISTS, "image", tuple(folds), excluded), KEPT_EDITED)
+    return SettledSplits(Splits(LISTS, "image", tuple(folds), excluded), KEPT)
 
 
 def _make(

@@ -38,8 +38,8 @@ TEXTS = (
     CONFIGURATION,
     *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
 )
-STARTED = "run"
-"""In the column ``weights``: those of another run, which ``--start-from`` names."""
+STARTED = "checkpoint"
+"""In the column ``weights``: all of them are those that ``--start-from`` names."""
 OTHER_SPLIT = "other_split"
 """Key of a summary's own object: the short hash of a split that is no longer in use."""
 EARLIER = "earlier"
@@ -139,16 +139,16 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_source(own: Mapping[str, Any]) -> str | None:
-    """The source of the weights that a run started with; ``run`` where ``--start-from`` gave all of them.
+    """The source of the weights that a run started with; ``checkpoint`` where ``--start-from`` gave all of them.
 
-    Weights of ``htunet_pretrain`` are ``phantom``, whichever file and option they came from. None: not recorded.
+    A file of ``htunet_pretrain`` that ``--weights`` names is ``phantom``. None: not recorded.
     """
-    weights, start = own.get("weights") or {}, (own.get("settings") or {}).get("start_checkpoint") or {}
-    source: str | None = weights.get("source")
+    weights = own.get("weights") or {}
     if weights.get("simulated"):
         return PHANTOM
-    if source == "none" and start:  # a network without a frozen part
-        return PHANTOM if not start.get("dataset") and start.get("weights") == PHANTOM else STARTED
+    source: str | None = weights.get("source")
+    if source == "none" and (own.get("settings") or {}).get("start_checkpoint"):  # a network without a frozen part
+        return STARTED
     return source
 
 

@@ -21,6 +21,9 @@ from htunet.planning.configuration import (
 Own = Mapping[str, Any]
 """A summary's own object."""
 
+SIMULATED_START = "weights pre-trained on simulation"
+"""The ``start_text`` of a run that ``--start-from`` gave weights of ``htunet_pretrain``."""
+
 
 def mark_splits(contents: Mapping[RunPaths, Mapping[str, Any]]) -> None:
     """Note in a summary's own object that its split is not the one on disk; without one, where a fold had several.
@@ -78,7 +81,7 @@ def start_text(own: Own) -> str:
     if not (start := (own.get("settings") or {}).get("start_checkpoint")):
         return ""
     if not start.get("dataset") and start.get("weights") == PHANTOM:
-        return "weights pre-trained on simulation"
+        return SIMULATED_START
     dataset = DatasetPaths(start["dataset"]).short_name if start.get("dataset") else "unknown data"
     text = f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
     first = start

@@ -83,8 +83,8 @@ def licence_of(method: str, weights: WeightsRecord, start_licence: str | None = 
     ``start_licence`` is what this function gave for the checkpoint that the training began with, if it did.
     """
     if start_licence:
-        own = "" if weights.source == NONE else f"{licence_of(method, weights)}; "
-        return f"{own}started from a checkpoint {start_licence}"
+        started = f"started from a checkpoint {start_licence}"
+        return started if weights.source == NONE else f"{licence_of(method, weights)}; {started}"
     entry = published_weights(method)
     if weights.source == PHANTOM:
         return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"

@@ -166,7 +166,7 @@ def test_a_split_that_the_user_brings_is_taken(tiny: DatasetPaths, capsys: Outpu
     tiny.preprocessed.mkdir(parents=True)
     tiny.splits_json.write_text(json.dumps([{"train": ids[:20], "val": ids[20:]}]))  # as nnU-Net writes it
     assert run("--plan", "paper") == 0
-    assert "1 fold, fold 0 train/val/test 20/10/0; kept, edited by hand" in capsys.readouterr().out
+    assert "(lists, 1 fold, fold 0 train/val/test 20/10/0; kept)" in capsys.readouterr().out
 
 
 def test_a_split_beside_official_folds_that_are_not_used_is_said(tiny: DatasetPaths, capsys: Output) -> None:

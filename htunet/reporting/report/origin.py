@@ -7,7 +7,7 @@ from htunet.data.preprocessed import planning_warnings
 from htunet.data.split_files import split_text
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.case_table import STARTED, weights_source
-from htunet.evaluation.configurations import plan_differences, start_text
+from htunet.evaluation.configurations import SIMULATED_START, plan_differences, start_text
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
@@ -130,7 +130,9 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
     for own in study.runs.values():
         about = own.get("weights") or {}
         source, backbone = weights_source(own) or "", str(own["method"]).partition("_")[0]
-        start = start_text(own) if source in (STARTED, about.get("source")) else ""  # else the source says it
+        start = start_text(own)
+        if source == STARTED and start == SIMULATED_START:
+            source, start = PHANTOM, ""
         key = (backbone, source, *(str(about.get(name) or "") for name in ("file", "sha256")), start)
         methods.setdefault(key, {})[own["method"]] = None
     found = []

@@ -317,20 +317,20 @@ def test_what_a_run_began_with_is_said_with_its_weights_and_in_the_command() -> 
 
 
 @pytest.mark.parametrize(
-    ("about", "weights", "licence"),
+    ("about", "weights", "card"),
     [
-        ({"settings": {"start_checkpoint": {"dataset": None, "weights": "phantom"}}}, {"source": "none"}, True),
-        ({"adapter": "phantom"}, {"source": "file", "file": "checkpoint.safetensors", "simulated": True}, True),
-        ({"settings": {"start_checkpoint": {"dataset": "Dataset504_DDTI", "fold": 0}}}, {"source": "none"}, False),
-        ({}, {"source": "none"}, False),
+        ({"dataset": None, "weights": "phantom"}, {"source": "none"}, "started from weights pre-trained on simulation"),
+        ({}, {"source": "file", "file": "checkpoint.safetensors", "simulated": True}, "pre-trained on simulation"),
+        ({"dataset": "Dataset504_DDTI"}, {"source": "none"}, "started from a run on DDTI (fold None, 0 epochs)"),
+        ({}, {"source": "none"}, "trained from scratch"),
     ],
 )
-def test_a_card_says_pretrained_on_simulation_whichever_option_named_the_weights(
-    about: dict[str, object], weights: dict[str, object], licence: bool
+def test_the_page_says_pretrained_on_simulation_whichever_option_named_the_weights(
+    about: dict[str, object], weights: dict[str, object], card: str
 ) -> None:
-    report = report_of(masks("UNet", [0.5] * 20, **about, weights=weights))
-    other = "started from a run on DDTI (fold 0, 0 epochs)" if about else "trained from scratch"
-    assert report.headlines[0].weights == ("pre-trained on simulation" if licence else other)
+    licence, settings = "simulation" in card, {"start_checkpoint": about} if about else {}
+    report = report_of(masks("UNet", [0.5] * 20, settings=settings, weights=weights))
+    assert report.headlines[0].weights == card
     rows = dict(report.weights[0].rows)
     assert rows["Weights"].startswith("pre-trained on simulation") == licence
     assert (rows["Licence"] == "Apache-2.0: weights of htunet's own") == licence
