@@ -38,7 +38,7 @@ def _review(options: argparse.Namespace) -> None:
     from dataset_conversion.review_folder import write_review
     from htunet import api
     from htunet.data.raw import read_raw
-    from htunet.experiments.review import new_cases, runs_to_review, tested_cases
+    from htunet.experiments.review import UNRANKED, new_cases, runs_to_review, tested_cases
 
     dataset = find_dataset(options.dataset)
     runs = runs_to_review(dataset, options.method, options.plan)
@@ -56,6 +56,9 @@ def _review(options: argparse.Namespace) -> None:
         raise HtunetError(f"{options.input or dataset.short_name} has no case to correct.")
     write_review(options.output, cases, read_raw(dataset).info.labels)
     print(f"{counted(len(cases), 'case')} to look at, the most useful first, in {options.output / 'review.csv'}")
+    if unranked := sum(case.facts.get("why") == UNRANKED for case in cases):
+        print(f"{unranked} of them are in the order of their names: how useful they are is not known. A predicted Dice "
+              "needs a model that was tested on 20 images.")  # fmt: skip
     print(f"Correct {options.output / 'images'} with LabelMe, or coco.json or masks/ with another tool. Where a "
           "prediction is right, write yes into the column accept.")  # fmt: skip
     print(f"Then:  htunet_run -d {dataset.short_name} --corrections {options.output}")

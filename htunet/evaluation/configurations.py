@@ -73,16 +73,18 @@ def edited_text(own: Own) -> str:
     return f": {words_of({name: now for name, (_, now) in changed.items()})}" if changed else ""
 
 
-def start_text(own: Own) -> str:
+def start_text(own: Own, *, fold: bool = True) -> str:
     """What a run with ``--start-from`` began with: ``a run on DDTI (fold 0, 200 epochs)``; empty for others.
 
-    Also that this run, or one before it, was itself pre-trained on simulation.
+    Also that this run, or one before it, was itself pre-trained on simulation. Without ``fold`` only ``a run on DDTI``.
     """
     if not (start := (own.get("settings") or {}).get("start_checkpoint")):
         return ""
     if not start.get("dataset") and start.get("weights") == PHANTOM:
         return SIMULATED_START
     dataset = DatasetPaths(start["dataset"]).short_name if start.get("dataset") else "unknown data"
+    if not fold:
+        return f"a run on {dataset}"
     text = f"a run on {dataset} (fold {start.get('fold')}, {counted(int(start.get('num_epochs') or 0), 'epoch')})"
     first = start
     while first.get("start_checkpoint"):

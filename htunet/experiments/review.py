@@ -24,6 +24,7 @@ from htunet.planning.configuration import check_alike
 from htunet.schemas import CHOICE, SUMMARY
 
 MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
+UNRANKED = "in the order of the names: no predicted Dice is known"
 
 
 def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) -> list[RunPaths]:
@@ -107,7 +108,7 @@ def new_cases(
         dice = one.predicted_dice
         if one.labels is None:
             raise UsageError("The model makes no masks: there is nothing to correct.")
-        why = UNLIKE if one.unlike else "" if dice is None else f"predicted Dice {dice.value:.2f}"
+        why = UNLIKE if one.unlike else UNRANKED if dice is None else f"predicted Dice {dice.value:.2f}"
         why = why if one.labels.any() else NOTHING
         facts = {"source": source, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}",
                  "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
 from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
+from htunet.experiments.review import UNRANKED, new_cases
 from htunet.files import read_csv, read_json, write_csv
 from htunet.paths import find_dataset, find_runs
 from htunet.planning.configuration import digest
@@ -111,3 +113,14 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     assert review(["-d", "Mine", "-i", str(tmp_path / "images"), "-o", str(tmp_path / "more"), "-n", "2"]) == 0
     assert len(list((tmp_path / "more" / "images").glob("*.png"))) == 2
     assert review(["-d", "Mine", "-o", str(folder)]) == 2
+
+
+def test_new_images_without_a_predicted_dice_are_not_said_to_be_ranked(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
+    found = SimpleNamespace(
+        **{"predicted_dice": None, "unlike": False, "labels": np.ones((8, 8), np.uint8), "spacing_mm": None},
+        image_CHW=np.zeros((1, 8, 8), np.uint8),
+    )
+    cases, _ = new_cases(lambda _: found, tmp_path, 2)  # type: ignore[arg-type, return-value]
+    assert [case.facts["why"] for case in cases] == [UNRANKED] * 2

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import EARLIER
-from htunet.evaluation.configurations import other_splits, recorded
+from htunet.evaluation.configurations import other_splits, recorded, start_text
 from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
 from htunet.paths import PHANTOM, DatasetPaths, RunPaths
@@ -143,6 +143,9 @@ def arm_name(run: RunPaths) -> str:
         parts.append(run.task)
     if run.adapter:
         parts.append(_start(run.adapter))
+    settings = read_object(run.source.settings_json) if run.source.settings_json.exists() else {}
+    if started := start_text({"settings": settings}, fold=False):
+        parts.append(f"started from {started}")
     return ", ".join(parts)
 
 

@@ -82,6 +82,17 @@ def test_what_a_run_differs_in_is_part_of_its_name(home: Path) -> None:
     assert arm_name(adaptive) == "CLIP (LoRA V+T), plan adaptive"
 
 
+def test_figures_name_what_a_run_started_from(results: Results) -> None:
+    run = next(run for run in results.runs if run.method == METHOD)
+    settings, name = read_json(run.settings_json), arm_name(run)
+    for start, words in (
+        ({"dataset": None, "weights": "phantom"}, "weights pre-trained on simulation"),
+        ({"dataset": "Dataset504_DDTI", "fold": 3}, "a run on DDTI"),
+    ):
+        write_json(run.settings_json, settings | {"start_checkpoint": start})
+        assert arm_name(run) == f"{name}, started from {words}"
+
+
 def test_random_weights_are_said(results: Results) -> None:
     run = next(run for run in results.runs if run.method == METHOD)
     assert random_weights_note(results.runs) == ""
