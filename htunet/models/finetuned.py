@@ -136,7 +136,11 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
 
 
 def described_adapter(path: Path, seed: int = 1) -> StartingAdapter:
-    """The adapter in a checkpoint, named for a run with ``seed``; raises HtunetError where it holds none."""
+    """The adapter in a checkpoint, named for a run with ``seed``; raises HtunetError where it holds none.
+
+    The name of one that is not the best checkpoint in the folder of its fine-tuning has its hash, because another
+    fine-tuning on the same data sets, or another epoch of it, would have that name, too.
+    """
     tensors, about = checkpoint.load(path)
     names = sorted(name for name in tensors if name.removeprefix(checkpoint.MODEL).startswith(PARTS))
     if not names:
@@ -167,7 +171,8 @@ def described_adapter(path: Path, seed: int = 1) -> StartingAdapter:
             bool(record["shuffled_captions"]),
             PAPER_PLAN if normalise else PUBLIC_PLAN,
         )
-        label = run.label_for(seed)
+        elsewhere = path.resolve() != run.checkpoint_best.resolve()
+        label = f"{run.label_for(seed)}-{label}" if elsewhere else run.label_for(seed)
     return StartingAdapter(
         path=path,
         label=label,

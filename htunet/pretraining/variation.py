@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from htunet.models.text.phantom import word_numbers
 from htunet.pretraining.stream import CLASS, FIRST_SIGN, FIRST_WORD, IMAGE, LESION, ORGAN, Images
 
 STRETCH, SHIFT = 0.3, 0.12
 """Largest change of height and of width, as a logarithm, and of the position, as a fraction of the side."""
 GAMMA, CONTRAST, BRIGHTNESS, NOISE = 0.35, 0.2, 0.08, 0.04
+LEFT, RIGHT = word_numbers("left right")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def as_they_are(found: Images) -> Lesson:
 def varied(found: Images, seed: int) -> Lesson:
     """The images flipped, stretched, moved and with other gray values; all randomness follows from ``seed``.
 
-    Pixels from beyond the edge are black, as outside the insonified field. Depths stay those of the tissue.
+    Pixels from beyond the edge are black, as outside the insonified field. Depths stay those of the tissue; the caption
+    of a flipped image says right for left.
     """
     device = found.planes.device
     dice = torch.Generator(device).manual_seed(seed)
@@ -83,7 +86,17 @@ def varied(found: Images, seed: int) -> Lesson:
     gray = gray * torch.exp(drawn(CONTRAST, 1, 1, 1)) + drawn(BRIGHTNESS, 1, 1, 1) * (images > 0)
     strength = drawn(NOISE, 1, 1, 1).clamp(min=0)  # half of the images have none
     gray = gray + strength * torch.randn(gray.shape, generator=dice, device=device)
-    return Lesson((gray.clamp(0, 1) * 255).round(), dense.round().to(torch.uint8), found.numbers)
+    numbers = _sides_exchanged(found.numbers, theta_B23[:, 0, 0] < 0)
+    return Lesson((gray.clamp(0, 1) * 255).round(), dense.round().to(torch.uint8), numbers)
+
+
+def _sides_exchanged(numbers_BL: Tensor, flipped_B: Tensor) -> Tensor:
+    """The numbers with left for right, and the other way round, in the captions of the flipped images."""
+    found = numbers_BL.clone()
+    words, before = found[:, FIRST_WORD:], numbers_BL[:, FIRST_WORD:]
+    words[flipped_B[:, None] & (before == LEFT)] = RIGHT
+    words[flipped_B[:, None] & (before == RIGHT)] = LEFT
+    return found
 
 
 def pooled(values_BHW: Tensor, patch: int) -> Tensor:

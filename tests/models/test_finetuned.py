@@ -54,12 +54,30 @@ def test_a_fine_tuning_that_is_not_finished_is_not_taken(home: Path) -> None:
         found()
 
 
-def test_the_label_says_another_seed_and_shuffled_captions(tmp_path: Path) -> None:
-    about = {"datasets": ["Dataset907_Words", "Dataset908_Other"]}
-    path = tmp_path / "a.safetensors"
-    assert by_path(path, **about | {"seed": 1}).label == "Words+Other"
-    assert by_path(path, **about | {"seed": 2}).label == "Words+Other-seed2"
-    assert by_path(path, **about | {"seed": 1, "shuffled_captions": True}).label == "Words+Other-shuffled"
+def test_the_label_says_another_seed_and_shuffled_captions(home: Path) -> None:
+    datasets = ("Dataset907_Words", "Dataset908_Other")
+
+    def label(seed: int, shuffled: bool = False) -> str:
+        path = FinetuningPaths(datasets, "CLIP_HT", seed, shuffled).checkpoint_best
+        return by_path(path, datasets=list(datasets), seed=seed, shuffled_captions=shuffled).label
+
+    assert label(1) == "Words+Other"
+    assert label(2) == "Words+Other-seed2"
+    assert label(1, shuffled=True) == "Words+Other-shuffled"
+
+
+def test_fine_tunings_on_the_same_captions_in_different_folders_have_different_labels(home: Path) -> None:
+    about = {"datasets": ["Dataset907_Words"], "seed": 1}
+    own = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1)
+    other = {"model.adapters.0.weight": torch.zeros(2)}
+    labels = [
+        by_path(own.checkpoint_best, **about).label,
+        by_path(home / "elsewhere" / "checkpoint_best.safetensors", other, **about).label,
+        by_path(own.checkpoint_latest, {"model.adapters.0.weight": torch.full((2,), 3.0)}, **about).label,
+    ]
+    assert labels[0] == "Words"
+    assert len(set(labels)) == 3
+    assert by_path(home / "copy.safetensors", other, **about).label == labels[1]
 
 
 def test_the_adapter_of_another_training_is_named_by_its_own_tensors_alone(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import torch
 
-from htunet.pretraining.stream import DEPTH, IMAGE, LESION, NUMBERS, PLANES, TISSUE, Images
+from htunet.models.text.phantom import word_numbers
+from htunet.pretraining.stream import DEPTH, FIRST_WORD, IMAGE, LESION, NUMBERS, PLANES, TISSUE, Images
 from htunet.pretraining.variation import as_they_are, pooled, varied
 
 
@@ -43,6 +44,20 @@ def test_the_seed_decides_and_each_image_is_changed_otherwise() -> None:
     places = [torch.nonzero(lesion).float().mean(dim=0)[1].item() for lesion in first.lesions]
     assert len({round(place) for place in places}) > 4
     assert min(places) < 32 < max(places)  # some are mirrored
+
+
+def test_the_caption_of_a_flipped_image_names_the_other_side() -> None:
+    words = torch.tensor(word_numbers("mass in the left part, not in the right part"))
+    other = torch.tensor(word_numbers("mass in the right part, not in the left part"))
+    found = Images(disc(16).planes, torch.zeros((16, NUMBERS), dtype=torch.int64))
+    found.numbers[:, FIRST_WORD : FIRST_WORD + len(words)] = words
+    found.planes[:, DEPTH] = torch.arange(64, dtype=torch.uint8)  # rising to the right
+    lesson = varied(found, 5)
+    rises = lesson.dense[:, DEPTH].float().diff(dim=2).sign().sum(dim=(1, 2)) > 0
+    assert 0 < rises.sum() < 16
+    for kept, said in zip(rises, lesson.words, strict=True):
+        assert torch.equal(said[: len(words)], words if kept else other)
+    assert (found.numbers[:, FIRST_WORD : FIRST_WORD + len(words)] == words).all()  # which the pool draws again
 
 
 def test_pooled_is_the_mean_of_the_places_of_a_patch() -> None:
