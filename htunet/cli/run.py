@@ -230,13 +230,11 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     from dataset_conversion.review_folder import read_review
     from htunet.data.raw import read_raw
     from htunet.data.review_case import ACCEPTED
-    from htunet.evaluation.metrics import METRICS
-    from htunet.evaluation.summary import ORIGINAL
-    from htunet.experiments.corrections import corrected_dataset, describe
+    from htunet.experiments.corrections import compared_dice, corrected_dataset, describe
     from htunet.experiments.review import runs_to_review
     from htunet.files import read_object
     from htunet.reproducibility import record_command
-    from htunet.schemas import SETTINGS, SUMMARY
+    from htunet.schemas import SETTINGS
 
     method = options.methods[0] if options.methods else None
     runs = runs_to_review(dataset, method, None)
@@ -265,18 +263,10 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
         train_step(new, target.name, run.method, f"fold{run.fold}", *options_of_run, *start)
     run_step("evaluate", target.name, first.method, "--plan", first.plan)
     run_step("report", target.name)
-    means = []
-    for some in (runs, after):
-        of = [
-            read_object(run.summary_json, SUMMARY)["htunet"]["means"][ORIGINAL][METRICS["dice"].file_key]
-            for run in some
-        ]
-        total = sum(mean["n_used"] for mean in of)
-        means.append(100 * sum((mean["mean"] or 0.0) * mean["n_used"] for mean in of) / max(1, total))
-    print(
-        f"\nOn the same test images, with the masks that they had: Dice {means[0]:.1f} % before, {means[1]:.1f} % now."
-    )
-    if means[1] < means[0]:
+    then, now = compared_dice(runs, after)
+    print(f"\nOn the same test images, with the masks that they had: Dice {100 * then:.1f} % before, "
+          f"{100 * now:.1f} % now.")  # fmt: skip
+    if now < then:
         print(f"That is less: the corrections have not helped. The models of {dataset.short_name} are as they were.")
     print(f"Look at:  {target.results / 'report.html'}")
     folds = map(str, (run.fold for run in after))

@@ -10,13 +10,14 @@ import numpy as np
 from htunet.data.duplicates import find_duplicates, signature_of
 from htunet.data.image_io import read_image, write_png
 from htunet.data.names import listed
-from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, read_excluded, read_raw, write_raw_index
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, RawDataset, read_excluded, read_raw, write_raw_index
 from htunet.data.review_case import Correction
 from htunet.data.split_files import load_splits, save_splits
 from htunet.data.tables import ZEROS
 from htunet.errors import HtunetError, counted
+from htunet.evaluation.predicted_dice import dice_of_cases
 from htunet.files import file_hash, read_json, read_object, whole_folder, write_json
-from htunet.paths import FIRST_OWN, DatasetPaths, all_datasets
+from htunet.paths import FIRST_OWN, DatasetPaths, RunPaths, all_datasets
 from htunet.planning.arrays import raw_sha256
 from htunet.planning.plans import load_plan, save_plans
 
@@ -31,13 +32,15 @@ def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[Correction], pl
     corrects. Validation and test splits are those of ``dataset``, with its masks, so that results can be compared. The
     plan is that of ``dataset`` with half of its epochs, as trainings start from its models.
 
-    Raises HtunetError for a class that the data set does not have, and where its images cannot be copied.
+    Raises HtunetError for a class that the data set does not have, for a picture that is not that of the case, as of
+    another data set with cases of the same names, and where its images cannot be copied.
     """
     raw = read_raw(dataset)
     if raw.file_ending != ".png":
         raise HtunetError(f"{dataset.raw} holds {raw.file_ending} files. Convert it first: htunet_convert --nnunet.")
     if unknown := {one.facts["class"] for one in corrected} - {"", *raw.info.classes}:
         raise HtunetError(f"review.csv has the classes {sorted(unknown)}; the data set has {[*raw.info.classes]}.")
+    _refuse_other_pictures(raw, corrected)
     groups = {case.id: case.group or case.id for case in raw.cases}
     record = {
         "sha256": _digest(dataset, corrected),
@@ -135,6 +138,19 @@ def describe(target: DatasetPaths) -> list[str]:
     ]
 
 
+def compared_dice(before: Sequence[RunPaths], after: Sequence[RunPaths]) -> tuple[float, float]:
+    """The mean Dice of the same test images before and after, 0..1, at the original size, whatever the policies were.
+
+    Who rightly finds nothing in an image has 1 beside a false alarm there; an image of which both do so is left out.
+    """
+    found = [{(run.fold, case): float(np.mean(dice)) for run in runs
+              for case, dice in dice_of_cases(run.test_folder / "per_case.csv").items()}
+             for runs in (before, after)]  # fmt: skip
+    images = found[0].keys() | found[1].keys()
+    then, now = (float(np.mean([one.get(image, 1.0) for image in images] or [1.0])) for one in found)
+    return then, now
+
+
 def _ids(fold: Mapping[str, object], split: str) -> Sequence[str]:
     found = fold.get(split, [])
     assert isinstance(found, list)
@@ -167,6 +183,16 @@ def _same_pictures(dataset: DatasetPaths, corrected: Sequence[Correction], group
                 name = new[pair.second - len(raw.cases)].name
                 found[name] = groups[raw.cases[pair.first].id]
     return {name: group or name for name, group in found.items()}
+
+
+def _refuse_other_pictures(raw: RawDataset, corrected: Sequence[Correction]) -> None:
+    for one in (one for one in corrected if one.case in raw.by_id):
+        pictures = [read_image(path, raw.info.channels) for path in (one.image, raw.image_path(raw.by_id[one.case]))]
+        if not find_duplicates(map(signature_of, pictures)) or len({picture.shape for picture in pictures}) > 1:
+            raise HtunetError(
+                f"{one.image} does not show the case {one.case} of {raw.paths.name}. Name the data set that the review "
+                "folder was made of, or, where its images have changed since, make it again with htunet_review."
+            )
 
 
 def _known(typed: str, groups: Iterable[str]) -> str:

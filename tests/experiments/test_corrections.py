@@ -14,8 +14,9 @@ from htunet.data.raw import read_raw, write_raw_index
 from htunet.data.review_case import Correction
 from htunet.data.split_files import save_splits
 from htunet.errors import HtunetError
-from htunet.experiments.corrections import RECORD, corrected_dataset, describe, with_corrections
-from htunet.files import read_json, write_json
+from htunet.experiments.corrections import RECORD, compared_dice, corrected_dataset, describe, with_corrections
+from htunet.files import read_json, write_csv, write_json
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.plans import save_plans
 
 
@@ -53,6 +54,33 @@ def test_a_corrected_data_set_is_made_anew_where_masks_or_folds_have_changed() -
     content = read_json(first.raw / RECORD)
     write_json(first.raw / RECORD, {name: content[name] for name in ("sha256", "dataset", "corrects")})
     assert corrected_dataset(dataset, found, "tiny") == first  # an earlier version recorded no more
+
+
+@pytest.mark.usefixtures("home")
+def test_corrections_of_another_data_set_with_cases_of_the_same_names_are_refused() -> None:
+    dataset, other = build_raw(6), read_raw(build_raw(6, name="Dataset904_Other", seed=1))
+    case = other.cases[0]
+    assert case.id in read_raw(dataset).by_id
+    facts = {"case": case.id, "group": "", "class": "", "spacing_mm": ""}
+    labels = read_labels(other.label_path(case))
+    found = Correction(name=case.id, image=other.image_path(case), labels=labels, facts=facts, form="mask")
+    with pytest.raises(HtunetError, match=f"does not show the case {case.id} of {dataset.name}"):
+        corrected_dataset(dataset, [found], "tiny")
+
+
+@pytest.mark.parametrize("policy", ["penalise", "exclude"])
+def test_before_and_after_are_compared_under_any_policy(home: Path, policy: str) -> None:
+    """Before: 0.4, a false alarm, nothing rightly found. After: 0.6, nothing rightly found, nothing rightly found."""
+    before, after = (RunPaths(DatasetPaths(name), "SegmentationTrainer", "run", "UNet", 0, 1)
+                     for name in ("Dataset903_Tiny", "Dataset904_Tiny_corrected"))  # fmt: skip
+    alarm = {"dice": "0.0" if policy == "penalise" else "", "missed": "reference"}
+    nothing = {"dice": "", "missed": "both"}
+    for run, values in ((before, ({"dice": "0.4", "missed": ""}, alarm, nothing)),
+                        (after, ({"dice": "0.6", "missed": ""}, nothing, nothing))):  # fmt: skip
+        rows = [{"case": f"case{number}", "label": "1", "resolution": "original_size", **row}
+                for number, row in enumerate(values)]  # fmt: skip
+        write_csv(run.test_folder / "per_case.csv", [*rows[0]], rows)
+    assert compared_dice([before], [after]) == pytest.approx((0.2, 0.8))
 
 
 @pytest.mark.usefixtures("home")
