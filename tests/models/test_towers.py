@@ -170,8 +170,12 @@ def test_the_words_of_another_bert_are_refused_and_of_a_part_of_them_is_said(
     path = tmp_path / "vocab.txt"
     googles = ["[PAD]", *(f"[unused{number}]" for number in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     path.write_text("\n".join([*googles, ""]), encoding="utf-8")
-    with pytest.raises(HtunetError, match=r"of another BERT: it has 104 words, \[CLS\] with the number 101"):
+    with pytest.raises(HtunetError, match=r"it has 104 words, \[PAD\] with the number 0 and \[CLS\] with 101"):
         WordPieces(path, 24, 104)
+    for other in (["[PAD]", "new", *googles[1:]], sorted(googles), ["node", *googles[-4:], "[PAD]"]):
+        path.write_text("\n".join([*other, ""]), encoding="utf-8")
+        with pytest.raises(HtunetError, match="of another BERT"):
+            WordPieces(path, 24, len(other))
     path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nnode\n", encoding="utf-8")
     with pytest.raises(HtunetError, match="it has 5 words"):
         WordPieces(path, 24, 4)

@@ -18,7 +18,7 @@ from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, OPENAI_STATISTICS, CatalogueEntry
 from htunet.models.weights.formats import read_state, weights_file
-from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, find_pretrained
+from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, find_pretrained, is_by_hand
 from htunet.paths import PHANTOM
 
 PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
@@ -96,10 +96,9 @@ def locate(name: str, source: str) -> Path | None:
             f"No published weights of {name} are known; there are some of {', '.join(CATALOGUE)}. Name a file of yours "
             "with --weights FILE, or try things out with --weights random."
         )
-    if source == PRETRAINED:
-        return find_pretrained(name)
-    path = weights_file(Path(source))
-    refuse_other_config(name, path)
+    path = find_pretrained(name) if source == PRETRAINED else weights_file(Path(source))
+    if source != PRETRAINED or is_by_hand(name, path):
+        refuse_other_config(name, path)
     return path
 
 

@@ -51,6 +51,12 @@ def find_phantom(name: str) -> Path:
     )
 
 
+def is_by_hand(name: str, path: Path) -> bool:
+    """Whether a person has put a file of ``find_pretrained`` there, and no hash says which it is."""
+    published = any(file.name == path.name and file.sha256 for file in CATALOGUE[name].files)
+    return path.parent == folder_of(name) and not published and not remembered_hash(path)
+
+
 def find_any(name: str) -> Path | None:
     """The first of a model's files that is on this machine, unchecked; None where there is none."""
     imported = (PublishedFile(name=f"{IMPORTED_WEIGHTS}{suffix}") for suffix in (".safetensors", ".pt"))

@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
+from htunet.files import file_hash
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.weights import load as weights
 from htunet.models.weights.check import install_weights
 from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import build_backbone, load_strictly, refuse_other_config, tensor_hash
-from htunet.models.weights.store import find_pretrained
+from htunet.models.weights.store import find_pretrained, remember_hash
 
 pytestmark = pytest.mark.usefixtures("tiny", "folder")
 State = dict[str, Tensor]
@@ -342,6 +343,20 @@ def test_an_import_says_that_open_clips_description_is_of_another_network(
         with pytest.raises(HtunetError, match=r"open_clip_config\.json says .* GELU"):
             install_weights(source, name)
     assert not list(folder.iterdir())
+
+
+def test_published_weights_that_a_person_put_there_are_compared_with_the_description_beside_them(
+    state: State, folder: Path
+) -> None:
+    path = folder / "open_clip_model.safetensors"
+    as_safetensors(state, path)
+    (path.parent / "open_clip_config.json").write_text(json.dumps({"model_cfg": QUICK}))
+    assert build_backbone("CLIP", "pretrained")[1].file == path.name
+    (path.parent / "open_clip_config.json").write_text(json.dumps({"model_cfg": VISION}))
+    with pytest.raises(HtunetError, match=r"open_clip_config\.json says .* GELU"):
+        build_backbone("CLIP", "pretrained")
+    remember_hash(path, file_hash(path))  # as a download does, which knows whose file it is
+    assert build_backbone("CLIP", "pretrained")[1].file == path.name
 
 
 def test_a_folder_without_weights_lists_what_it_may_hold(tmp_path: Path) -> None:
