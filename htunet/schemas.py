@@ -102,6 +102,7 @@ SUMMARY: Schema = {
 ZERO_SHOT: Schema = {
     **{"dataset": NAME, "method": NAME, "plan": NAME, "part?": str, "split?": str, "seed": int, "prompts?": str},
     **{"weights": {"source": TEXT}, "adapter?": ADAPTER, "made_by?": VERSIONS, "images_without_class?": int},
+    "plan_edited?": bool,
     "zero_shot": {
         **{"classes?": [str], "n_cases": int, "auc?": ESTIMATE, "accuracy?": ESTIMATE, "confusion_matrix?": [[int]]},
         "prompts?": [{"class": str, "text": str, "auc?": NUMBER}],

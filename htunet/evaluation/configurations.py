@@ -15,6 +15,7 @@ from htunet.planning.configuration import (
     of_any_dataset,
     plan_differences,
     plan_name,
+    with_usual_augmentation,
     words_of,
 )
 
@@ -126,4 +127,5 @@ __all__ = [
     "recorded",
     "start_text",
     "unlike_configurations",
+    "with_usual_augmentation",
 ]

@@ -216,7 +216,11 @@ class ZeroShotClassified(Product):
         if not path.exists():
             return False
         content = read_object(path, ZERO_SHOT)
-        if content.get("plan") != self.plan or not same_weights(content.get("weights") or {}, self.weights):
+        if (
+            content.get("plan") != self.plan
+            or content.get("plan_edited")
+            or not same_weights(content.get("weights") or {}, self.weights)
+        ):
             return False
         usual = usual_prompts(DatasetPaths(str(content["dataset"])).short_name)
         if content.get("prompts", usual) != usual or earlier_zero_shot(content, path):

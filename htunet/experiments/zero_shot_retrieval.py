@@ -19,6 +19,7 @@ from htunet.inference.text_side import Choice, find_start, load_text_side, named
 from htunet.models.embeddings import long_texts_note
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays, raw_sha256
+from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import CENTRE_CROP, STRETCH, load_plan
 from htunet.planning.rules import BASE_SIDE
 from htunet.preprocessing.caption_arrays import prepare_captions
@@ -99,6 +100,7 @@ def classify_by_prompts(
     about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
     about["images_without_class"] = len(all_rows) - len(rows)
     about["raw_sha256"] = raw_sha256(dataset)
+    about["plan_edited"] = plan.name in PLANNERS and is_edited(plan)
     about["long_texts"] = long_texts_note(encoders.network, sentences)
     other = unusual_prompts(dataset.short_name, chosen.name)
     if chosen.name not in own_prompts():

@@ -15,7 +15,7 @@ from htunet.files import as_read, json_hash, read_object
 from htunet.paths import RunPaths
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import comparable
-from htunet.planning.rules import MEMORY_GB
+from htunet.planning.rules import AUGMENTATION, MEMORY_GB
 from htunet.reproducibility import training_command
 from htunet.schemas import SETTINGS
 
@@ -55,6 +55,11 @@ ADAPTER_APART = {
 }
 FACTS = ("labels", "classes", "channels", "prompts", "split_by")
 """Fields of a plan that describe the data set, whatever the plan is."""
+WITH_DEFAULTS = (
+    *("augmentation", "adapter", "loss_parameters", "class_loss_parameters", "head_parameters"),
+    "class_head_parameters",
+)
+"""Fields of a plan that hold settings with defaults."""
 MOST, LONGEST = 4, 30
 """Of the values that differ: how many are named, with how many characters each."""
 DATA_DRIVEN = ("adaptive",)
@@ -114,13 +119,19 @@ def plan_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[st
     return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
-def words_of(values: Mapping[str, Any]) -> str:
-    """The values that differ, as a text for people.
+def with_usual_augmentation(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan of images with labels, as a JSON object, with the augmentation that it does not name."""
+    return {**plan, "augmentation": AUGMENTATION | dict(plan.get("augmentation") or {})}
 
-    >>> words_of({"learning_rate": 0.01, "augmentation.mirror": None})
-    'learning_rate 0.01, augmentation.mirror none'
+
+def words_of(values: Mapping[str, Any]) -> str:
+    """The values that differ, as a text for people; what is not named in a group of settings has its default.
+
+    >>> words_of({"learning_rate": 0.01, "patience": None, "augmentation.mirror": None})
+    'learning_rate 0.01, patience none, augmentation.mirror default'
     """
-    texts = [f"{key} {'none' if value is None else str(value)[:LONGEST]}" for key, value in values.items()]
+    absent = {key: "default" if key.partition(".")[0] in WITH_DEFAULTS else "none" for key in values}
+    texts = [f"{key} {absent[key] if value is None else str(value)[:LONGEST]}" for key, value in values.items()]
     return some(texts, MOST)
 
 

@@ -37,7 +37,7 @@ UNBALANCED = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSettings:
-    """The plan's ``augmentation``. A probability of 0 turns a part off."""
+    """The plan's ``augmentation``. A probability of 0 turns a part off; what a plan does not name is as here."""
 
     mirror: float = 0.5
     """Probability of a left-right flip, at most 0.5."""
@@ -80,7 +80,9 @@ class AugmentationSettings:
 
 
 AUGMENTATION = asdict(AugmentationSettings())
-"""Of the plans that the planner makes; plan ``public`` has its own."""
+"""Of the plans that the planner makes; plan ``public`` has its own. Also of what a plan does not name."""
+SWITCHES = ("mirror", "spatial", "intensity")
+"""The probabilities, of which 0 turns a part of the augmentation off."""
 
 
 def memory_per_image_gb(input_size: tuple[int, int]) -> float:

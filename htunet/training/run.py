@@ -3,6 +3,7 @@
 Calling it again continues where the run was.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths, find_dataset
 from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
-from htunet.planning.plans import check_patience, check_task, load_plan, sides_of
+from htunet.planning.plans import Plan, check_patience, check_task, load_plan, sides_of
+from htunet.planning.rules import AUGMENTATION, SWITCHES
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import BatchOrder, TrainingImages
@@ -72,12 +74,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     label = start.label if start else ""
     if found := planning_warnings(paths, plan.name):
         remarks += [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
-    ways_out = ["set augmentation.mirror to 0"] * bool(plan.augmentation.get("mirror", 1))
-    ways_out += [
-        f"take {one} out of more_augmentation" for one in ("mirror", "strong_weak") if one in plan.more_augmentation
-    ]
-    if (sides := sides_of([*plan.labels, *plan.classes])) and ways_out:
-        remarks += [f"The plan mirrors images, which exchanges {' and '.join(sides)}: {' and '.join(ways_out)}."]
+    remarks += _augmentation_remarks(plan)
     backbone = parse_method(method).backbone
     of_pretraining = settings.weights == PHANTOM or is_simulated(settings.weights)
     if of_pretraining or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
@@ -131,6 +128,18 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             },
         )
         return run_training(fabric, work, restart=restart)
+
+
+def _augmentation_remarks(plan: Plan) -> Iterator[str]:
+    """What a plan's augmentation does that its words do not say."""
+    if usual := [f"{name} {AUGMENTATION[name]:g}" for name in SWITCHES if name not in plan.augmentation]:
+        yield f"The plan's augmentation is the usual one where it names nothing: {', '.join(usual)}; 0 turns it off."
+    ways_out = ["set augmentation.mirror to 0"] * bool(plan.augmentation.get("mirror", 1))
+    ways_out += [
+        f"take {one} out of more_augmentation" for one in ("mirror", "strong_weak") if one in plan.more_augmentation
+    ]
+    if (sides := sides_of([*plan.labels, *plan.classes])) and ways_out:
+        yield f"The plan mirrors images, which exchanges {' and '.join(sides)}: {' and '.join(ways_out)}."
 
 
 __all__ = ["Outcome", "train"]

@@ -180,6 +180,27 @@ def test_a_page_has_a_method_for_each() -> None:
     assert len({table.id for table in tables}) == 3
 
 
+def test_a_mean_over_several_adapters_of_one_fold_and_seed_is_said_to_be_one() -> None:
+    """Which fold or seed an adapter comes from makes no other arm, so that each run may start from its own."""
+    starts = [{"adapter": {"datasets": ["Dataset504_DDTI"], "seed": seed, "sha256": f"{seed}"}} for seed in (1, 2)]
+    mark = "the mean is over several adapters of one fold and seed"
+    (both,) = table_rows([run(1, 0.5, **start) for start in starts])
+    assert (both.n_runs, both.seeds, mark in both.marks) == (2, (1,), True)
+    (each,) = table_rows([run(seed, 0.5, **start) for seed, start in enumerate(starts, start=1)])
+    assert mark not in each.marks
+
+
+def test_an_empty_augmentation_is_never_said_to_be_none() -> None:
+    """It is the usual one."""
+    plan = replace(PAPER, augmentation={})
+    content = run(1, 0.5, plan)
+    place = RunPaths(DatasetPaths(content["htunet"]["dataset"]), "SegmentationTrainer", "paper", "UNet", 0, 1)
+    rows = {row[0].text: row[1].text for row in collect_plans(study_of({place: content}))[0].rows}
+    assert rows["augmentation"].startswith("mirror 0.5, rotation degrees 15.0, ")
+    edited = next(mark for row in table_rows([content]) for mark in row.marks if "edited" in mark)
+    assert "augmentation.blur default, augmentation.brightness default" in edited
+
+
 def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home: Path) -> None:
     data, contents = DatasetPaths("Dataset903_Tiny"), [run(1, 0.5), run(2, 0.7), run(3, 0.9)]
     save_splits(data.splits_json, [{"train": ["a"], "val": ["b"], "test": ["c"]}])

@@ -30,7 +30,7 @@ from htunet.planning.plans import check_plan, plan_from, save_plans
 from htunet.reproducibility import training_command
 from htunet.training import record, session
 from htunet.training.loader import Batch
-from htunet.training.run import Outcome, train
+from htunet.training.run import Outcome, _augmentation_remarks, train
 from htunet.training.settings import TrainSettings
 from htunet.training.trainer import SegmentationTrainer
 
@@ -296,6 +296,21 @@ def test_what_the_plan_does_and_nobody_would_expect_is_said(
         train_tiny(num_epochs=1, restart=True)
         assert "warm-up of 3 epochs is not over in 1" in caplog.text
         assert f"The plan mirrors images, which exchanges left and right: {way_out}." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "usual"),
+    [
+        ({}, "mirror 0.5, spatial 0.3, intensity 0.3"),
+        ({"mirror": 0.0}, "spatial 0.3, intensity 0.3"),
+        ({"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}, ""),
+    ],
+)
+def test_the_augmentation_that_a_plan_does_not_name_is_said(augmentation: dict[str, float], usual: str) -> None:
+    said = [*_augmentation_remarks(tiny_plan(augmentation=augmentation))]
+    assert said == [f"The plan's augmentation is the usual one where it names nothing: {usual}; 0 turns it off."] * (
+        usual != ""
+    )
 
 
 def test_a_run_records_all_trainings_that_its_weights_have_gone_through(tiny: DatasetPaths) -> None:

@@ -7,7 +7,7 @@ from htunet.data.preprocessed import planning_warnings
 from htunet.data.split_files import split_text
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.case_table import STARTED, weights_source
-from htunet.evaluation.configurations import SIMULATED_START, plan_differences, start_text
+from htunet.evaluation.configurations import SIMULATED_START, plan_differences, start_text, with_usual_augmentation
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
@@ -56,7 +56,7 @@ def collect_plans(study: Study) -> list[Table]:
             which = f", content {number} of {len(known)}" if len(known) > 1 else ""
             reasons = _reasons(dataset, name, plan)
             rows = [(words(key.replace("_", " "), strong=True), words(value_text(value)), words(reasons.get(key, "")))
-                    for key, value in plan.items() if key not in NOT_DECISIONS]  # fmt: skip
+                    for key, value in with_usual_augmentation(plan).items() if key not in NOT_DECISIONS]  # fmt: skip
             table = Table(
                 id=f"plan-{dataset.name}-{name}{which}".replace(", ", "-").replace(" ", "-"),
                 title=f"{dataset.unique_name}, plan {name}{which}",

@@ -103,13 +103,14 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
     part, theirs = content["part"], paper.classification_figures(short, content["method"], paper.ZERO_SHOT)
     sizes = {"total": n_cases + content.get("images_without_class", 0)}
     other = paper.other_images(short, sizes) if part == "all" else f"{part} images"  # the paper asks about all
+    edited = bool(content.get("plan_edited"))
     other_prompts = unusual_prompts(short, content.get("prompts") or usual_prompts(short))
     marks = {
         **weights_marks(content["weights"]),
         other: other not in ("", paper.OTHER),
         paper.footnote(content["method"], paper.ZERO_SHOT): bool(theirs) and not other,
         **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
-        f"plan {content['plan']}": content["plan"] != paper.PLAN,
+        f"plan {content['plan']}{', edited' * edited}": content["plan"] != paper.PLAN or edited,
         f"prompts {other_prompts}": other_prompts != "",
         content.get(EARLIER, ""): True,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),

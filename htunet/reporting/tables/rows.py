@@ -292,6 +292,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         return [BASELINE, *(mark for mark, applies in usual.items() if applies), *ending]
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     seeds, own_data = {own["seed"] for own in members}, other_images == paper.OTHER
+    tested = {(own["seed"], own["fold"]) for own in members}
     unlike_folds = len({frozenset(own["fold"] for own in members if own["seed"] == seed) for seed in seeds}) > 1
     candidates = {
         f"{percent(first.get('ratio') or 1)} of the training images": first.get("ratio") is not None,
@@ -303,6 +304,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         **of_folds,
+        "the mean is over several adapters of one fold and seed": len(members) > len(tested),
         "the seeds have unlike folds, so that their deviation is between images, too": unlike_folds,
     }
     if own_data:

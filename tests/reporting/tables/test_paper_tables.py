@@ -186,7 +186,8 @@ def test_a_classification_by_sentences_fills_its_rows() -> None:
     assert zero_shot_row(content | own).marks == ("weights of my.pt", "prompts own.json", "of earlier images")
     assert zero_shot_row(content | {"prompts": "thyroid"}).marks == ("random weights", "prompts thyroid")
     of_paper = {"weights": {"source": "pretrained"}, "prompts": "breast"}
-    assert zero_shot_row(content | of_paper).marks == ()
+    assert zero_shot_row(content | of_paper | {"plan_edited": False}).marks == ()
+    assert zero_shot_row(content | of_paper | {"plan_edited": True}).marks == ("plan paper, edited",)
 
 
 def test_cells_look_alike_in_every_format() -> None:
