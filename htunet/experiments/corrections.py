@@ -10,7 +10,16 @@ import numpy as np
 from htunet.data.duplicates import find_duplicates, signature_of
 from htunet.data.image_io import read_image, write_png
 from htunet.data.names import listed
-from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, RawDataset, read_excluded, read_raw, write_raw_index
+from htunet.data.raw import (
+    IMAGE_FOLDERS,
+    LABEL_FOLDERS,
+    TRAIN,
+    Case,
+    RawDataset,
+    read_excluded,
+    read_raw,
+    write_raw_index,
+)
 from htunet.data.review_case import Correction
 from htunet.data.split_files import load_splits, save_splits
 from htunet.data.tables import ZEROS

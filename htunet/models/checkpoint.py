@@ -4,6 +4,7 @@ The frozen weights are not in it. The description is strict JSON. Reading a chec
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -25,6 +26,7 @@ from htunet.reproducibility import provenance
 FORMAT = 1
 MODEL = "model."
 SIMULATED_LICENCE = "pre-trained by htunet_pretrain on simulated images: Apache-2.0"
+log = logging.getLogger(__name__)
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -62,6 +64,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             f"{path} cannot be read as a checkpoint ({error}). A checkpoint is a file checkpoint_*.safetensors that "
             "htunet_train or htunet_finetune wrote. Name one, or train again with --restart if it is the run's own."
         ) from error
+
+
+def warn_of_unfinished(path: Path) -> None:
+    """Log that a checkpoint in the folder of a run is that of a training which is not finished."""
+    if path.with_name("settings.json").exists() and not path.with_name("finished.json").exists():
+        log.warning("The training in %s is not finished: its %s may still change.", path.parent, path.name)
 
 
 def describe(

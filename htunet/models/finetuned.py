@@ -81,6 +81,7 @@ def find_adapter(
     if parse_method(method).adapter is None:
         raise UsageError(f"{method} has no adapter that --adapter {requested} could fill. Name one, such as CLIP_HT.")
     if requested != FINETUNED:
+        checkpoint.warn_of_unfinished(Path(requested))
         return described_adapter(Path(requested), seed)
     runs = [
         run

@@ -69,6 +69,7 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
                 "dataset.json, or omit --start-from."
             )
     checkpoint.restore(network, weights, path)
+    checkpoint.warn_of_unfinished(path)
     return {
         "start_from": settings.get("dataset"),
         "start_checkpoint": training_of(settings) | {"configuration": digest(settings), "sha256": file_hash(path)},

@@ -46,10 +46,16 @@ def test_random_weights_take_no_adapter_of_pretrained_ones_nor_the_other_way_rou
     assert found("pretrained") == found("a_file.safetensors") == pretrained.checkpoint_best
 
 
-def test_a_fine_tuning_that_is_not_finished_is_not_taken(home: Path) -> None:
+def test_a_fine_tuning_that_is_not_finished_is_not_taken_unless_it_is_named(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = finished()
     assert found() == run.checkpoint_best
+    assert find_adapter(str(run.checkpoint_best), "CLIP_HT", seed=1, weights="random").label == "Words"
+    assert not caplog.text
     run.finished_json.unlink()
+    assert find_adapter(str(run.checkpoint_best), "CLIP_HT", seed=1, weights="random").label == "Words"
+    assert f"The training in {run.folder} is not finished: its checkpoint_best.safetensors may" in caplog.text
     with pytest.raises(HtunetError, match="No finished fine-tuning"):
         found()
 
