@@ -13,7 +13,7 @@ from htunet.evaluation import class_summary
 from htunet.evaluation.predicted_run import references_digest, split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
-from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
+from htunet.paths import ADAPTER, DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.arrays import images_changed, raw_sha256
 from htunet.schemas import SUMMARY
 
@@ -113,7 +113,10 @@ def earlier_zero_shot(content: Mapping[str, Any], written: Path) -> str:
         return ""
     plan = "paper" if (about.get("plan_content") or {}).get("normalise", True) else "public"
     shuffled, names = bool(about.get("shuffled_captions")), tuple(about["datasets"])
-    path = FinetuningPaths(names, content["method"], about["seed"], shuffled, plan).checkpoint_best
+    run = FinetuningPaths(names, content["method"], about["seed"], shuffled, plan)
+    if f"__{ADAPTER}{run.label_for()}__" not in f"{written.parents[1].name}__":  # of a checkpoint elsewhere
+        return ""
+    path = run.checkpoint_best
     return "of an earlier fine-tuning" if path.exists() and _time(path) > _time(written) else ""
 
 

@@ -183,11 +183,17 @@ def test_a_zero_shot_classification_is_done_with_our_prompts_this_adapter_and_th
     assert (product.done(), marks()) == (True, [""])
     write_json(folder / "summary.json", content | {"prompts": "mine.json"})
     assert not product.done()
+    write_json(folder / "summary.json", content | {"plan_edited": True})
+    assert not product.done()
     write_json(folder / "summary.json", content | {"raw_sha256": "of before"})
     assert (product.done(), marks()) == (False, ["of earlier images or masks"])
     write_json(folder / "summary.json", content)
     fine_tune(start, 2.0)
     assert (product.done(), marks()) == (False, ["of an earlier fine-tuning"])
+    elsewhere = DatasetPaths("Dataset503_BUSI").text_side("zero_shot", "CLIP_HT__adapter_Words-1a2b3c4d", "all")
+    write_json(elsewhere / "summary.json", content)
+    os.utime(elsewhere / "summary.json", (2, 2))  # before the fine-tuning, whose adapter it is not of
+    assert marks() == ["of an earlier fine-tuning", ""]
     os.utime(start.checkpoint_best, (1, 1))  # another adapter, however old its file is
     assert not product.done()
 

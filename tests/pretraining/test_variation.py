@@ -55,8 +55,8 @@ def test_the_caption_of_a_flipped_image_names_the_other_side() -> None:
     lesson = varied(found, 5)
     rises = lesson.dense[:, DEPTH].float().diff(dim=2).sign().sum(dim=(1, 2)) > 0
     assert 0 < rises.sum() < 16
-    for kept, said in zip(rises, lesson.words, strict=True):
-        assert torch.equal(said[: len(words)], words if kept else other)
+    for kept, found_words in zip(rises, lesson.words, strict=True):
+        assert torch.equal(found_words[: len(words)], words if kept else other)
     assert (found.numbers[:, FIRST_WORD : FIRST_WORD + len(words)] == words).all()  # which the pool draws again
 
 

@@ -307,8 +307,8 @@ def test_what_the_plan_does_and_nobody_would_expect_is_said(
     ],
 )
 def test_the_augmentation_that_a_plan_does_not_name_is_said(augmentation: dict[str, float], usual: str) -> None:
-    said = [*_augmentation_remarks(tiny_plan(augmentation=augmentation))]
-    assert said == [f"The plan's augmentation is the usual one where it names nothing: {usual}; 0 turns it off."] * (
+    remarks = [*_augmentation_remarks(tiny_plan(augmentation=augmentation))]
+    assert remarks == [f"The plan's augmentation is the usual one where it names nothing: {usual}; 0 turns it off."] * (
         usual != ""
     )
 
