@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.data.caption_splits import pairs_digest, settle_caption_split
-from htunet.data.captions import read_captions
+from htunet.data.caption_splits import CaptionSplit, groups_in_both, pairs_digest, settle_caption_split
+from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.class_probabilities import class_order, write_class_probabilities
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import load_splits, paper_fold
 from htunet.data.zero_shot_prompts import find_prompts, own_prompts, unusual_prompts
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.evaluation.retrieval import Retrieval, retrieval
 from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side, named_by_content, towers_name
 from htunet.models.embeddings import long_texts_note
+from htunet.models.finetuned import StartingAdapter
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays, raw_sha256
 from htunet.planning.planner import PLANNERS, is_edited
@@ -32,6 +33,15 @@ ALL, TEST, VAL = "all", "test", "val"
 OTHER_PAIRS = (
     "The adapter was fine-tuned with other captions of this data set, or with another split of them: it may have been "
     "trained on some of these pairs. Fine-tune it again for a result on pairs that it has not seen."
+)
+
+TRAINED_PAIRS = (
+    "The adapter was fine-tuned on this data set, and so on most of these pairs: the result is too good for new ones. "
+    "--split val takes those that it was not trained on."
+)
+SHARED_GROUPS = (
+    "(patients, cases or articles) with pairs in both splits: the adapter was trained on other pairs of them, so that "
+    "the result is too good for new ones. htunet_finetune --split-by group keeps each in one split."
 )
 
 
@@ -115,6 +125,19 @@ def classify_by_prompts(
     return ZeroShot(result, folder)
 
 
+def _pairs_note(start: StartingAdapter, captions: CaptionDataset, settled: CaptionSplit, split: str) -> str:
+    """Why an adapter that was fine-tuned on the data set may know the pairs of a split, or others like them."""
+    name = captions.paths.name
+    if name not in start.record["datasets"]:
+        return ""
+    if split == ALL:
+        return TRAINED_PAIRS
+    if start.pairs_sha256.get(name) not in (None, pairs_digest(captions, settled)):
+        return OTHER_PAIRS
+    shared = groups_in_both(captions.pairs, settled)
+    return f"{counted(len(shared), 'group')} {SHARED_GROUPS}" if shared else ""
+
+
 @dataclass(frozen=True)
 class Retrieved:
     """Both directions, and the folder that they were written to."""
@@ -148,9 +171,7 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     settled = settle_caption_split(captions)
     val = set(settled.val)
     rows = [row for row, pair in enumerate(captions.pairs) if split == ALL or pair.id in val]
-    then = start.pairs_sha256.get(dataset.name) if start else None
-    unlike = then is not None and then != pairs_digest(captions, settled)
-    note = OTHER_PAIRS if unlike and split == VAL else ""
+    note = _pairs_note(start, captions, settled, split) if start else ""
     texts = [captions.pairs[row].caption for row in rows]
     encoders = load_text_side(choice, start, size)
     centre = plan.get("geometry") == CENTRE_CROP

@@ -273,11 +273,15 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
 def test_retrieval_says_that_an_adapter_learnt_from_another_split_of_the_pairs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    paths = build_captions()
+    paths = build_captions(groups=5)
     finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1))
     command = ["CLIP_HT", "-d", "Words", "--input-size", "32", *RANDOM]
     assert retrieval(command) == 0
-    assert "may have been trained" not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "may have been trained" not in output
+    assert "groups (patients, cases or articles) with pairs in both splits: the adapter was trained on other" in output
+    assert retrieval([*command, "--split", "all"]) == 0
+    assert "fine-tuned on this data set, and so on most of these pairs" in capsys.readouterr().out
     text = paths.captions_jsonl.read_text(encoding="utf-8")
     first = read_captions(paths).pairs[0].caption
     paths.captions_jsonl.write_text(text.replace(first, "A cyst with a thin and even wall."), encoding="utf-8")
