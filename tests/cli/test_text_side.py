@@ -179,6 +179,10 @@ def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
     summary = read_json(dataset.results / "zero_shot" / towers / "all" / "summary.json")
     assert summary["adapter"]["datasets"] == ["Dataset907_Words"]
     assert len(summary["adapter"]["sha256"]) == 64
+    assert summary["plan_edited"] is False
+    control = finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1), shuffle=True).run.checkpoint_best
+    assert zero_shot([*command, "--adapter", str(control)]) == 0
+    assert "fine-tuned on Dataset907_Words (seed 1, captions of other images)" in capsys.readouterr().out
 
 
 def test_an_adapter_classifies_no_image_that_it_was_trained_on(

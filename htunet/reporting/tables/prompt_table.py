@@ -96,4 +96,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     yield from (mark for mark, applies in weights_marks(about["weights"]).items() if applies and mark != RANDOM)
     if about["adapter"]:
         names = ", ".join(about["adapter"]["datasets"])
-        yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"
+        shuffled = ", captions of other images" * bool(about["adapter"].get("shuffled_captions"))
+        yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']}{shuffled})"
+    if about.get("plan_edited"):
+        yield f"plan {about['plan']}, edited"
