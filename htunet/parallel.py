@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -150,9 +151,24 @@ def _start_worker() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        end_after(partial(wait, [parent.sentinel]))
 
 
-def _end_with(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+def end_with(starter: int) -> None:
+    """End this process, whatever it is doing, when the process ``starter`` that started it ends, however it ends."""
+
+    def wait_for_end() -> None:
+        while os.getppid() == starter:
+            time.sleep(1)
+
+    end_after(wait_for_end)
+
+
+def end_after(wait_for_event: Callable[[], object], *, code: int = 1) -> None:
+    """End this process with the exit code, whatever it is doing, when ``wait_for_event()``, in a thread, returns."""
+
+    def watch() -> None:
+        wait_for_event()
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True, name="end-after").start()

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import threading
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,11 +11,11 @@ from lightning_fabric.strategies import DDPStrategy
 
 from htunet.errors import UsageError, counted
 from htunet.models.precision import FABRIC_PRECISION, find_device, resolve_precision
+from htunet.parallel import end_with
 from htunet.training.host_memory import keep_freed_memory
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it gives up; saving and the longest step take far less."""
-WATCH_SECONDS = 2.0
 LAUNCHERS = {
     "torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     "srun": ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
@@ -80,7 +78,7 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
         fabric = Fabric(accelerator=kind, devices=1, precision=numbers)  # type: ignore[arg-type]
     else:
         if place.launcher or os.environ.get("LOCAL_RANK", "0") != "0":
-            end_with(os.getppid())
+            end_with(os.getppid())  # it would wait for it for ever
         # the adapters of the blocks that a task does not need get no gradient
         strategy = DDPStrategy(find_unused_parameters=True, timeout=TIMEOUT)
         fabric = Fabric(
@@ -94,14 +92,3 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
     if kind == "cpu":
         keep_freed_memory()
     return fabric
-
-
-def end_with(starter: int) -> None:
-    """End this process when the one that started it has ended, as it would wait for it for ever."""
-
-    def watch() -> None:
-        while os.getppid() == starter:
-            time.sleep(WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-starter").start()

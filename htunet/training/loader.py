@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
+from htunet.parallel import end_after
 from htunet.planning.plans import Plan
 from htunet.reproducibility import generator
 from htunet.training.augmentation.augment import Augmentation
@@ -211,10 +211,9 @@ def leave_signals_to_the_run(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody can tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_run_asks, daemon=True).start()
 
+        def wait_for_the_run() -> None:
+            while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+                pass
 
-def _end_when_the_run_asks() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+        end_after(wait_for_the_run, code=0)
