@@ -1,6 +1,7 @@
 """Find the insonified field: the picture without the black border and without text and marks in it.
 
 Looks at the image alone, never at a mask, so that a new image is cropped exactly as a training image is.
+This file is also copied beside an exported runner; it needs numpy, pillow and scipy, and nothing of htunet.
 """
 
 import math
@@ -10,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from htunet.data.image_io import UInt8
-
+UInt8 = NDArray[np.uint8]
 BLACK = 3
 """Gray values up to this are border: deep shadow is only a few steps brighter, and belongs to the picture."""
 CELLS = 192
@@ -44,17 +44,14 @@ class Box:
         return slice(self.left, self.left + self.width)
 
     @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom), as Pillow crops."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+    @property
     def area(self) -> int:
         """Number of pixels inside."""
         return self.height * self.width
-
-
-def grown(box: Box, margin: float, hw: tuple[int, int]) -> Box:
-    """The box with ``margin``, a fraction of the longer side of the image (height, width), more on each side."""
-    pixels = math.ceil(margin * max(hw))
-    top, left = max(0, box.top - pixels), max(0, box.left - pixels)
-    bottom, right = min(hw[0], box.top + box.height + pixels), min(hw[1], box.left + box.width + pixels)
-    return Box(top, left, bottom - top, right - left)
 
 
 def whole(hw: tuple[int, int]) -> Box:
@@ -62,10 +59,11 @@ def whole(hw: tuple[int, int]) -> Box:
     return Box(0, 0, *hw)
 
 
-def insonified_field(image_CHW: UInt8) -> Box:
+def insonified_field(image_CHW: UInt8, margin: float = 0.0) -> Box:
     """The smallest box around the large connected areas that are not black; the whole image where none is clear.
 
-    A fan or a trapezoid keeps its black corners. Of two views side by side both stay. Never empty.
+    A fan or a trapezoid keeps its black corners. Of two views side by side both stay. Never empty. ``margin``, a
+    fraction of the longer side of the image, is added on each side.
     """
     gray = image_CHW[0] if len(image_CHW) == 1 else image_CHW.max(axis=0)
     height, width = gray.shape
@@ -79,8 +77,11 @@ def insonified_field(image_CHW: UInt8) -> Box:
         return whole((height, width))
     top, bottom = _extent(np.any(field, axis=1), cell, height)
     left, right = _extent(np.any(field, axis=0), cell, width)
-    box = Box(top, left, bottom - top, right - left)
-    return box if box.area >= LEAST * height * width else whole((height, width))
+    if (bottom - top) * (right - left) < LEAST * height * width:
+        return whole((height, width))
+    pixels = math.ceil(margin * max(height, width))
+    top, left, bottom, right = max(0, top - pixels), max(0, left - pixels), bottom + pixels, right + pixels
+    return Box(top, left, min(height, bottom) - top, min(width, right) - left)
 
 
 def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:

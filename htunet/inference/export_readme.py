@@ -67,10 +67,10 @@ def _frozen(card: ModelCard) -> str:
 def _onnx(card: ModelCard) -> list[str]:
     if MODEL not in card.files:
         return []
+    scipy = " scipy" * bool({"field_of_view.py", "postprocessing.py"} & {*card.files})
     return [
         "## Without htunet",
-        f"```bash\npip install numpy pillow onnxruntime{' scipy' * ('postprocessing.py' in card.files)}\n"
-        "python run_onnx.py OUT IMAGE...\n```",
+        f"```bash\npip install numpy pillow onnxruntime{scipy}\npython run_onnx.py OUT IMAGE...\n```",
         "`preprocessing.json` describes what goes into `model.onnx` and how to turn its scores into masks and classes.",
     ]
 

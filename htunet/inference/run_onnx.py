@@ -59,8 +59,10 @@ if __name__ == "__main__":
             continue
         alone = sum(other.stem == path.stem for other in paths) == 1
         name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask
-        crop, box = about["crop_border"], (0, 0, *image.size)
-        box = __import__("onnx_crop").field_box(image, about.get("crop_margin", 0.0)) if crop else box
+        box = 0, 0, *image.size
+        if about["crop_border"]:  # with scipy
+            find, margin = __import__("field_of_view").insonified_field, about.get("crop_margin", 0.0)
+            box = find(np.atleast_3d(image).transpose(2, 0, 1), margin).corners
         part, (height, width) = image.crop(box), about["input_size"]
         a, b = part.size if about["geometry"] == "letterbox" else (width, height)  # whose aspect ratio is kept
         w = min(width, max(1, (2 * a * height + b) // (2 * b)))

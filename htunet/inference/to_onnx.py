@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from htunet.data import field_of_view
 from htunet.data import postprocessing as postprocessing_module
 from htunet.data.class_probabilities import class_order
 from htunet.errors import HtunetError
 from htunet.files import write_json
-from htunet.inference import onnx_crop, onnx_tables, run_onnx  # run_onnx also keeps onnxruntime from the network
+from htunet.inference import onnx_tables, run_onnx  # run_onnx also keeps onnxruntime from the network
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
 from htunet.reproducibility import generator
@@ -61,7 +62,7 @@ def write_onnx(
 
     The networks must be on the CPU; they are merged here. One image a run: (1, C, H, W) of uint8 in, scores out; of
     several networks the logarithms of their mean probabilities, whose softmax they are. ``postprocessing`` is for the
-    runner (see ``Prediction``), which then needs scipy.
+    runner (see ``Prediction``), which then needs scipy, as it does where the plan crops the border.
     Raises HtunetError when a package is missing, where the networks are too large for one file, or when onnxruntime's
     scores differ from PyTorch's.
     """
@@ -95,7 +96,7 @@ def write_onnx(
     _compare(scores, folder / MODEL, example.shape)
     steps = {"postprocessing": dict(postprocessing)} if postprocessing else {}
     write_json(folder / DESCRIPTION, describe(plan, outputs) | steps)
-    scripts = [run_onnx, onnx_tables, *([onnx_crop] * plan.crop_border), *([postprocessing_module] * bool(steps))]
+    scripts = [run_onnx, onnx_tables, *([field_of_view] * plan.crop_border), *([postprocessing_module] * bool(steps))]
     names = [Path(str(script.__file__)).name for script in scripts]
     for script, name in zip(scripts, names, strict=True):
         shutil.copyfile(str(script.__file__), folder / name)
@@ -121,7 +122,7 @@ def describe(plan: Plan, outputs: list[str]) -> dict[str, Any]:
         "steps": [
             f"read the image as {colours}, 0..255; values of more than 8 bits are scaled from the image's "
             "own range, floats from 0 to 1 are fractions of 255",
-            "crop_border: cut the insonified field out, with crop_margin (onnx_crop.py); else take all of the image",
+            "crop_border: cut out the insonified field, with crop_margin (field_of_view.py); else take the whole image",
             f"geometry stretch: resize to {height} x {width} (height x width), {plan.resize}, smoothed where it "
             "shrinks, as Pillow does; letterbox: keep the aspect ratio, and centre on black",
             "normalise nothing: the mean and the standard deviation are in the model",

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from htunet.data.field_of_view import Box, grown, insonified_field, whole
+from htunet.data.field_of_view import Box, insonified_field, whole
 from htunet.data.image_io import UInt8
 from htunet.planning.plans import Plan
 
 
 def crop_box(image_CHW: UInt8, plan: Plan) -> Box:
     """The insonified field of an image (C, H, W) with the plan's margin where it crops the border, else all of it."""
+    if plan.crop_border:
+        return insonified_field(image_CHW, plan.crop_margin)
     height, width = image_CHW.shape[1:]
-    if not plan.crop_border:
-        return whole((height, width))
-    return grown(insonified_field(image_CHW), plan.crop_margin, (height, width))
+    return whole((height, width))
 
 
 def lesion_pixels_lost(mask_HW: UInt8, box: Box) -> int:
