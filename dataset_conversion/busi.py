@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from dataset_conversion.common import (
+    CLASSES,
     Collected,
     ConversionReport,
     Converter,
@@ -24,7 +25,6 @@ from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
 from htunet.data.raw import Case
 
-CLASSES = {"benign": 0, "malignant": 1}
 NORMAL = "normal"
 FILE = re.compile(r"(?P<class>benign|malignant|normal) ?\((?P<number>\d+)\)(?P<mask>_mask(_\d+)?)?", re.IGNORECASE)
 

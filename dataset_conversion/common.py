@@ -28,11 +28,13 @@ from htunet.paths import DatasetPaths
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
+CLASSES = {"benign": 0, "malignant": 1}
+"""Of lesions, as most data sets name them."""
 STRAY = "not a file of the data set"
 PROPORTIONS = 0.02
 """Largest relative difference between the proportions of two pictures that rounding to whole pixels explains."""
 LOSSY_THRESHOLD = 127
-"""Between the two values of a mask."""
+"""Between the two values of a mask, which JPEG spreads by some ten gray values; the public code cuts there, too."""
 FAINT = (
     f"the mask has no value above {LOSSY_THRESHOLD}, which the public code reads as empty; every value above 0 is taken"
 )
@@ -366,6 +368,7 @@ class ImageWithMasks:
     case: Case
     image: Path
     masks: tuple[Path, ...]
+    """Empty: the data set has none."""
     fit_masks: bool = False
     threshold: int = 0
     """Mask values above it are lesion; see ``read_mask``."""
@@ -383,6 +386,8 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
             remarks += (FAINT,) * any(mask.any() for mask in masks.values())
     except HtunetError as error:
         return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
+    if not masks:
+        return [replace(write_case(folder, job.case, image, None), remarks=remarks)]
     if reason := misfit(image, masks, fit_masks=job.fit_masks):
         return [_excluded(job, reason)]
     union, shape = np.zeros_like(image), image.shape

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset_conversion.common import (
+    CLASSES,
     STRAY,
     Collected,
     ConversionReport,
@@ -41,7 +42,6 @@ from htunet.files import parse_json
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-CLASSES = {"benign": 0, "malignant": 1}
 CLASS_OF_TIRADS = dict.fromkeys(("2", "3"), "benign") | dict.fromkeys(("4a", "4b", "4c", "5"), "malignant")
 """The usual division of DDTI's TI-RADS categories; biopsies are not part of the data set."""
 XML_FORM, PNG_FORM = "images in the XML form", "images in the PNG form"

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset_conversion.common import (
+    CLASSES,
     LOSSY_THRESHOLD,
     Collected,
     ConversionReport,
@@ -29,7 +30,6 @@ from htunet.data.image_io import READABLE
 from htunet.data.raw import Case
 from htunet.data.splits import TEST_ONLY
 
-CLASSES = {"benign": 0, "malignant": 1}
 IMAGES, MASKS = "images", "masks"
 ENDINGS = "|".join(ending.removeprefix(".") for ending in READABLE)
 PAPER = "arXiv 2506.08849 (the paper of the method that htunet implements), section III-A"

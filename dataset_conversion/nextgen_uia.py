@@ -21,16 +21,15 @@ from dataset_conversion.captions.curd import CURD
 from dataset_conversion.captions.medpix import MEDPIX, read_table
 from dataset_conversion.captions.pmc_oa import PMC_OA
 from dataset_conversion.common import (
+    CLASSES,
+    LOSSY_THRESHOLD,
     Collected,
     ConversionReport,
     ImageWithMasks,
     Options,
     SourceFacts,
-    Written,
     convert_images,
-    read_gray,
     source_of,
-    write_case,
     write_image_with_masks,
 )
 from dataset_conversion.ddti import DDTI
@@ -50,7 +49,6 @@ from htunet.files import read_object, read_text
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
 NAME = "NextGen-UIA"
-CLASSES = {"benign": 0, "malignant": 1}
 TASKS = {"segmentation": "seg", "classification": "cls"}
 LABELS = "labels.csv"
 LABEL_COLUMNS = ("label", "labels", "class", "category", "diagnosis", "pathology")
@@ -78,9 +76,6 @@ CAPTIONS = {"MedPix": (MEDPIX, "medpix_dataset"), "PMC-CURD": (PMC_CURD, "pmc_cu
 """The facts of each caption set, and its folder below finetune/, whose table has the same name."""
 FROM_RELEASE = f"from {NAME}, the release of the paper's authors"
 PRIVATE = ("LN-INT", "LN-EXT")
-THRESHOLD = 127
-"""The public code reads masks as one bit."""
-
 LAYOUT = Layout(
     looked_for="a folder with all/images/, all/masks/ and segmentation/ or classification/, or one with finetune/",
     is_here=lambda folder: (
@@ -262,7 +257,7 @@ def _convert_set(release: Release, name: str, options: Options) -> ConversionRep
         release.folder,
         facts,
         collected,
-        write_listed,
+        write_image_with_masks,
         workers=options.workers,
         finish=members.write_folds,
         threads=True,
@@ -328,7 +323,7 @@ class Members:
                 image=image,
                 masks=masks,
                 fit_masks=fit_masks,
-                threshold=THRESHOLD,
+                threshold=LOSSY_THRESHOLD,
             )
             for name, (image, masks) in pairs.items()
         ]
@@ -493,18 +488,6 @@ def case_ids(data_set: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
     ordered = sorted(names)
     ids, _ = unique_ids(ordered, [""] * len(ordered))
     return {name: (case, "") for name, case in zip(ordered, ids, strict=True)}
-
-
-def write_listed(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
-    """Write one image with its mask as one bit, or without one where the set has none."""
-    if not job.masks:
-        try:
-            image, remarks = read_gray(job.image)
-            return [replace(write_case(folder, job.case, image, None), remarks=remarks)]
-        except HtunetError as error:
-            reason = str(error).replace(f"{job.image.parent}/", "")
-            return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=reason)]
-    return write_image_with_masks(job, folder)
 
 
 def _convert_captions(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport | str:

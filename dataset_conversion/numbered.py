@@ -5,13 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion.common import Exclusions, ImageWithMasks, source_of
+from dataset_conversion.common import LOSSY_THRESHOLD, Exclusions, ImageWithMasks, source_of
 from htunet.data.image_io import READABLE
 from htunet.data.raw import Case
 
 NUMBER = re.compile(r"[0-9]{1,9}")
-THRESHOLD = 127
-"""Between the two values of a mask, which JPEG spreads by some ten gray values."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,14 @@ def collect_numbered(
     for number, image in sorted(image_of.items()):
         case = case_of(number, source_of(exclusions.base, image))
         if number in mask_of:
-            masks_of_image = (mask_of[number],)
             jobs.append(
-                ImageWithMasks(case=case, image=image, masks=masks_of_image, threshold=THRESHOLD, fit_masks=fit_masks)
+                ImageWithMasks(
+                    case=case,
+                    image=image,
+                    masks=(mask_of[number],),
+                    threshold=LOSSY_THRESHOLD,
+                    fit_masks=fit_masks,
+                )
             )
         else:
             exclusions.add(image, "an image without a mask", case.class_name)

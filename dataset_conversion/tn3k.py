@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset_conversion.common import (
+    CLASSES,
     Collected,
     ConversionReport,
     Converter,
@@ -32,7 +33,6 @@ from htunet.data.splits import Fold
 from htunet.errors import HtunetError, counted
 from htunet.files import read_object, read_text
 
-CLASSES = {"benign": 0, "malignant": 1}
 SPLITS = {"trainval": TRAIN, "test": TEST}
 KINDS = ("image", "mask")
 FOLD = re.compile(r"tn3k-trainval-fold([0-9]+)\.json", re.IGNORECASE)

@@ -22,8 +22,6 @@ FILES = (("pmc_oa.jsonl",), ("pmc_oa_beta.jsonl",), ("train.jsonl", "valid.jsonl
 MIN_SIDE = 224
 """Pixels: the networks' input. The paper leaves low-resolution images out and gives no number; an image below this one
 would have to be enlarged, and shows nothing that the enlargement adds."""
-LONGEST_LINE = 2**20
-"""Bytes; the longest captions have a few thousand."""
 HOPELESS = 1000
 """Malformed lines without a sound one before them, after which the file is no JSONL."""
 ARTICLE = re.compile(r"PMC\d+")
