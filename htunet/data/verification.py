@@ -44,23 +44,17 @@ class Problem:
     """What is wrong and what to do about it; names the files."""
 
 
-def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) -> list[Problem]:
+def verify(
+    raw: RawDataset, measured: MeasuredCases | None = None, *, workers: int = 1, progress: str | None = None
+) -> list[Problem]:
     """All problems of a raw folder, errors first, then by kind and file; an empty list for a sound one.
 
-    Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
-    """
-    return verify_and_measure(raw, MeasuredCases(raw.info.channels), workers=workers, progress=progress)
-
-
-def verify_and_measure(
-    raw: RawDataset, measured: MeasuredCases, *, workers: int = 1, progress: str | None = None
-) -> list[Problem]:
-    """``verify``, and what was measured of each case while it was read is added to ``measured``.
-
-    The files of cases that are in it already are not read.
+    Reads every image and mask once, and adds what it measures of each case to ``measured``; the files of cases that
+    are in it already are not read. ``progress`` names the bar on stderr, None shows none.
     """
     from tqdm import tqdm  # only in the process that shows it
 
+    measured = MeasuredCases(raw.info.channels) if measured is None else measured
     masks, known = raw.info.has_masks, {*measured}
     new = [case for case in raw.cases if case.id not in known]
     allowed = sorted(raw.info.labels.values())

@@ -34,7 +34,7 @@ from htunet.data.splits import (
     find_torn_pictures,
     joined_groups,
 )
-from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify_and_measure
+from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import kept_workers, suitable_workers
@@ -200,7 +200,7 @@ def _verify(raw: RawDataset, workers: int | None, into: list[str], measured: Mea
     All warnings are added to the list ``into``, and the measurements of cases that have none yet to ``measured``.
     """
     processes = suitable_workers(len(raw.cases), workers)
-    problems = verify_and_measure(raw, measured, workers=processes, progress="verify")
+    problems = verify(raw, measured, workers=processes, progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {counted(len(raw.cases), 'case')}, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
@@ -241,7 +241,7 @@ def _fingerprint(
     if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(chosen[0])):
         if not measured.keys() >= set(chosen[0]):
             processes = suitable_workers(len(raw.cases), workers)
-            verify_and_measure(raw, measured, workers=processes, progress="fingerprint")
+            verify(raw, measured, workers=processes, progress="fingerprint")
         found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
     listed = len(splits.folds[0]["train"]) if splits.rule == LISTS else 0

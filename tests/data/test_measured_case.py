@@ -19,7 +19,7 @@ from htunet.data.duplicates import find_duplicates
 from htunet.data.image_io import write_png
 from htunet.data.measured_case import Files, MeasuredCase, MeasuredCases, load_measured, measure_case
 from htunet.data.raw import read_raw
-from htunet.data.verification import verify, verify_and_measure
+from htunet.data.verification import verify
 from htunet.files import file_hash, read_json
 from htunet.paths import DatasetPaths
 from htunet.planning.fingerprint import hash_raw
@@ -116,7 +116,7 @@ def test_conversion_measures_what_reading_its_files_does(home: Path) -> None:
     raw = read_raw(BUSI)
     files, measured = hash_raw(raw)[1], MeasuredCases(1)
     stored = load_measured(BUSI.measured_npz, 1, files)
-    verify_and_measure(raw, measured)
+    verify(raw, measured)
     assert set(files) == set(stored)
     assert in_words(stored) == in_words(measured)
     assert files[raw.cases[0].id] == (file_hash(raw.image_path(raw.cases[0])), file_hash(raw.label_path(raw.cases[0])))
@@ -147,13 +147,11 @@ def test_planning_reads_the_files_alone_that_have_changed(home: Path, monkeypatc
 
 def test_what_is_known_is_judged_by_what_dataset_json_says_now(home: Path) -> None:
     raw = read_raw(build_raw(4))
-    verify_and_measure(raw, known := MeasuredCases(1))
+    verify(raw, known := MeasuredCases(1))
     shutil.rmtree(raw.paths.raw / "imagesTr")
     write_png(raw.label_path(raw.cases[1]), np.full((9, 9), 5, np.uint8))
     known.add("case_0001", measure_case(noise(1, 9, 9), np.full((9, 9), 5, np.uint8)))
-    assert [problem.kind for problem in verify_and_measure(raw, known) if problem.severity == "error"] == [
-        "unexpected_mask_values"
-    ]
+    assert [problem.kind for problem in verify(raw, known) if problem.severity == "error"] == ["unexpected_mask_values"]
     assert {problem.kind for problem in verify(raw)} >= {"missing_file"}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from htunet.data.measured_case import MeasuredCases
 from htunet.data.raw import RawDataset, read_raw
-from htunet.data.verification import verify_and_measure
+from htunet.data.verification import verify
 from htunet.errors import HtunetError
 from htunet.planning.fingerprint import (
     Fingerprint,
@@ -28,7 +28,7 @@ def write(raw: RawDataset, index: int, image: np.ndarray, mask: np.ndarray) -> N
 
 
 def take(raw: RawDataset) -> Fingerprint:
-    verify_and_measure(raw, measured := MeasuredCases(raw.info.channels))
+    verify(raw, measured := MeasuredCases(raw.info.channels))
     return take_fingerprint(raw, "abc", measured)
 
 

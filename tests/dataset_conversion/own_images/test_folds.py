@@ -14,7 +14,7 @@ from dataset_conversion.own_images.options import OwnData
 from htunet.data.measured_case import MeasuredCases
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import save_splits, settle_splits
-from htunet.data.verification import verify_and_measure
+from htunet.data.verification import verify
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
 from htunet.planning.fingerprint import take_fingerprint
@@ -144,7 +144,7 @@ def test_a_table_gives_each_image_its_pixel_size(home: Path) -> None:
     assert "pixel sizes from 0.1 to 0.3 mm" in report.notes
     assert any("not square" in note and note.endswith(": 1 image, c4.png") for note in report.notes)
     assert "c4,train,,,c4.png,0.1 0.3" in raw.paths.cases_csv.read_text(encoding="utf-8")
-    verify_and_measure(raw, measured := MeasuredCases(raw.info.channels))
+    verify(raw, measured := MeasuredCases(raw.info.channels))
     found = take_fingerprint(raw, "", measured)
     assert (found.spacings[4], found.spacing_mm) == ([999, 0.1, 0.3], {"min": 0.1, "median": 0.12, "max": 0.2})
 
