@@ -144,20 +144,19 @@ def sizes(dataset: str) -> dict[str, int] | None:
     return {name: int(row[column]) for name, column in SIZES.items()} if row else None
 
 
-def other_images(dataset: str, sizes: Mapping[str, int]) -> str:
+def other_images(dataset: str, ours: Mapping[str, int]) -> str:
     """How the images of a result differ from the paper's; empty where it is the paper's data set and split.
 
-    Names can be anybody's, so the numbers decide: ``sizes`` are those that are known of ``train``, ``val``, ``test``
+    Names can be anybody's, so the numbers decide: ``ours`` are those that are known of ``train``, ``val``, ``test``
     and ``total``.
     """
-    rows = {row["dataset"]: {name: int(row[column]) for name, column in SIZES.items()} for row in table(SIZES_TABLE)}
-    if dataset not in rows:
+    tested, trained = sizes(dataset), sizes(TRAINED_ON.get(dataset, dataset))
+    if not tested or not trained:
         return OTHER
-    source = rows[TRAINED_ON.get(dataset, dataset)]
-    theirs = {**source, "test": rows[dataset]["test"], "total": rows[dataset]["total"]}
-    differing = [name for name in theirs if sizes.get(name, theirs[name]) != theirs[name]]
-    ours, of_paper = (", ".join(f"{some[name]} {name}" for name in differing) for some in (sizes, theirs))
-    return f"not the paper's images: {ours}, the paper's {dataset} {of_paper}" if differing else ""
+    theirs = {**trained, "test": tested["test"], "total": tested["total"]}
+    differing = [name for name in theirs if ours.get(name, theirs[name]) != theirs[name]]
+    shown, of_paper = (", ".join(f"{some[name]} {name}" for name in differing) for some in (ours, theirs))
+    return f"not the paper's images: {shown}, the paper's {dataset} {of_paper}" if differing else ""
 
 
 def footnote(method: str, setting: str = SUPERVISED) -> str:
