@@ -20,11 +20,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from builders.fuzz import run as converters
-from builders.fuzz.subjects import SUBJECTS
 from builders.processes import ForkServer
 
-from attack import formats, own_files, readers, resources
+from attack import converters, formats, own_files, readers, resources
 from attack.kills import MORE, Killer
 from attack.pool import Found, forked
 from htunet.paths import ROOTS
@@ -88,13 +86,9 @@ def attacks(base: Path, kinds: list[str]) -> dict[str, Attack]:
         )
     if "converters" in kinds:
         place = converters.Home(base / "converters")
-        with environment(place.base):
-            place.base.mkdir()
-            place.prepare()
-            converters.build_forms(place, list(SUBJECTS))
-            tempfile.tempdir = None
+        place.prepare()
         allowed = ("raw", "preprocessed", "download", "download.zip", "inner.zip", "temporary", "sentinel/x")
-        made["converters"] = in_process(place.base, partial(convert, place), allowed, place.base)
+        made["converters"] = in_process(place.base, partial(converters.attack, place), allowed, place.base)
     os.chdir(base)
     return made
 
@@ -115,15 +109,6 @@ def in_process(
             yield from forked(attack, first, again=again, **limits)  # type: ignore[arg-type]
 
     return run
-
-
-def convert(home: converters.Home, number: int) -> Found:
-    """One damaged download."""
-    names = list(SUBJECTS)
-    tempfile.tempdir = str(home.temporary)
-    os.chdir(home.temporary)
-    one = converters.convert_one(home, number, names[number % len(names)])
-    return Found(number, one.subject, one.subject, one.done, one.code, problems=one.problems)
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ import zipfile
 from pathlib import Path
 
 from builders.contrastive import tiny_contrastive
-from builders.fuzz.run import Tree, changed, spoken_problems, tree
 from builders.training import register_tiny_methods
 
+from attack.converters import Tree, changed, spoken_problems, tree
 from attack.damage import damage
 from attack.pool import MEGABYTES, SECONDS, Found
 from htunet.evaluation import comparisons, statistics

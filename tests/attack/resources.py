@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builders.busi import build_busi
-from builders.fuzz.run import spoken_problems
 
+from attack.converters import spoken_problems
 from attack.own_files import COMMANDS, unpack_world
 from htunet.files import PART
 from htunet.paths import ROOTS

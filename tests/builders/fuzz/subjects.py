@@ -1,4 +1,4 @@
-"""What the fuzz test damages: a small sound download for every converter, and the command that converts it."""
+"""What the attack on converters damages: a small sound download for every converter, and the command for it."""
 
 import json
 from collections.abc import Callable, Sequence

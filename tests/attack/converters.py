@@ -1,69 +1,35 @@
-"""Convert damaged downloads and watch what happens; a process of its own, so that its memory can be bounded.
-
-    PYTHONPATH=tests python -m builders.fuzz.run FIRST COUNT [SUBJECT]
-
-converts the inputs FIRST to FIRST + COUNT - 1 and prints one JSON object: what failed, and how often each exit code
-came. An input is made from its number alone, so that a failure is repeated by its number.
-"""
+"""Damaged downloads over all converters: an error of ours or a whole data set, and nothing else is changed."""
 
 import contextlib
 import io
-import json
 import os
 import random
 import re
-import resource
 import shutil
-import signal
-import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
-
 from builders.fuzz.archives import pack
 from builders.fuzz.damage import damage
 from builders.fuzz.subjects import OWN, SUBJECTS, Subject
+
+from attack.pool import Found
 from dataset_conversion import CONVERTERS
 from htunet.cli.convert import main
 from htunet.data.captions import read_captions
 from htunet.data.image_io import read_image, read_labels
 from htunet.data.raw import read_raw
 from htunet.files import PART
-from htunet.paths import ROOTS, DatasetPaths
+from htunet.paths import DatasetPaths
 
-ADDRESS_SPACE = 4 * 2**30
-"""Bytes that the process may ask for; more ends in a MemoryError, which counts as a failure."""
-LONGEST_SECONDS = 60
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 """Characters that a terminal obeys."""
 PLACELESS = re.compile(r"[^)]\. Check the path and the disk")
 """An error of the system that does not say which file."""
 Tree = dict[str, tuple[int, ...]]
-
-
-class Hang(BaseException):
-    """A conversion that does not end; no handler of errors may take it for one of its own."""
-
-
-@dataclass
-class Outcome:
-    """What became of one input."""
-
-    number: int
-    subject: str
-    done: str
-    """How it was damaged."""
-    code: int = -1
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    peak_mb: int = 0
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,15 +56,13 @@ class Home:
         return self.base / "temporary"
 
     def prepare(self) -> None:
-        """Make all folders, and point the process at them."""
-        for folder in (self.sentinel / "kept", self.temporary, self.base / "forms"):
+        """Make all folders, and the sound downloads, which each input copies."""
+        for folder in (self.sentinel / "kept", self.temporary, *(self.base / "forms" / name for name in SUBJECTS)):
             folder.mkdir(parents=True)
         (self.sentinel / "secret.txt").write_text("secret")
         (self.sentinel / "kept" / "image.png").write_bytes(b"kept")
-        for variable, name in ROOTS.items():
-            os.environ[variable] = str(self.base / name)
-        tempfile.tempdir = str(self.temporary)
-        os.chdir(self.temporary)
+        for name, subject in SUBJECTS.items():
+            subject.build(self.base / "forms" / name)
 
 
 def tree(folder: Path, *without: Path) -> Tree:
@@ -116,14 +80,6 @@ def tree(folder: Path, *without: Path) -> Tree:
                 *((state.st_size, state.st_mtime_ns) if name in files else ()),
             )
     return found
-
-
-def build_forms(home: Home, names: list[str]) -> None:
-    """The sound downloads, which each input copies."""
-    for name in names:
-        folder = home.base / "forms" / name
-        folder.mkdir()
-        SUBJECTS[name].build(folder)
 
 
 def dataset_of(subject: Subject) -> DatasetPaths:
@@ -155,30 +111,29 @@ def make_input(home: Home, number: int, name: str) -> tuple[list[str], str]:
     return [*SUBJECTS[name].command(source), "--workers", "1"], "; ".join(done) or "sound"
 
 
-def convert_one(home: Home, number: int, name: str) -> Outcome:
-    """Convert one input, and compare all that must not have changed."""
+def attack(home: Home, number: int) -> Found:
+    """Convert one damaged download, and compare all that must not have changed."""
+    tempfile.tempdir = str(home.temporary)
+    os.chdir(home.temporary)
+    name = list(SUBJECTS)[number % len(SUBJECTS)]
     command, done = make_input(home, number, name)
-    outcome = Outcome(number, name, done)
+    found = Found(number, name, name, done)
     earlier, outside = tree(home.raw), tree(home.base, home.raw)
-    _forget_peak()
-    started = time.monotonic()
-    with _captured() as (out, err), no_longer_than(LONGEST_SECONDS):
+    with _captured() as (out, err):
         try:
-            outcome.code = main(command)
+            found.code = main(command)
         except SystemExit as leave:
-            outcome.code = int(leave.code or 0)
-        except BaseException as error:  # what a user would see as a traceback
-            outcome.problems.append(f"raised {type(error).__name__}: {error}")
-    outcome.seconds, outcome.peak_mb = time.monotonic() - started, _peak_mb()
+            found.code = int(leave.code or 0)
     printed, errors = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
-    outcome.message = errors.strip()[-300:]
-    outcome.problems += spoken_problems(outcome.code, printed, errors)
+    found.problems += spoken_problems(found.code, printed, errors)
+    if done == "sound" and found.code and not SUBJECTS[name].foreign:
+        found.problems.append(f"refuses a sound download: {errors[-300:]}")
     recorded = dataset_of(SUBJECTS[name]).conversion_json  # the command, beside the plans to come
-    if outcome.code == 0 and recorded.exists():
+    if found.code == 0 and recorded.exists():
         shutil.rmtree(recorded.parents[1])
-    outcome.problems += [f"changed outside: {path}" for path in changed(outside, tree(home.base, home.raw))]
-    outcome.problems += raw_problems(home, dataset_of(SUBJECTS[name]), outcome.code, earlier)
-    return outcome
+    found.problems += [f"changed outside: {path}" for path in changed(outside, tree(home.base, home.raw))]
+    found.problems += raw_problems(home, dataset_of(SUBJECTS[name]), found.code, earlier)
+    return found
 
 
 def spoken_problems(code: int, printed: str, errors: str) -> list[str]:
@@ -239,60 +194,3 @@ def _captured() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield out, err
-
-
-@contextlib.contextmanager
-def no_longer_than(seconds: int) -> Iterator[None]:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise Hang(f"no end after {seconds} seconds")
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-
-
-def _forget_peak() -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb() -> int:
-    """Peak resident memory since ``_forget_peak``; since the start where the system cannot tell."""
-    try:
-        found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
-        return int(found[1]) // 1024 if found else 0
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def run(first: int, count: int, names: list[str]) -> dict[str, object]:
-    """Convert inputs of the forms ``names`` in turn, and sum up."""
-    os.fsync = lambda _: None  # the disk is not what is tested
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    here = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="htunet_fuzz_") as base:
-        home = Home(Path(base).resolve())
-        home.prepare()
-        build_forms(home, names)
-        outcomes = [convert_one(home, number, names[number % len(names)]) for number in range(first, first + count)]
-        os.chdir(here)
-    codes = {name: Counter(str(one.code) for one in outcomes if one.subject == name) for name in names}
-    return {
-        "inputs": len(outcomes),
-        "codes": {name: dict(sorted(found.items())) for name, found in codes.items()},
-        "sound": {
-            str(one.number): one.code for one in outcomes if one.done == "sound" and not SUBJECTS[one.subject].foreign
-        },
-        "peak_mb": max(one.peak_mb for one in outcomes),
-        "longest": max(one.seconds for one in outcomes),
-        "failed": [asdict(one) for one in outcomes if one.problems],
-        "largest": asdict(max(outcomes, key=lambda one: one.peak_mb)),
-        "slowest": asdict(max(outcomes, key=lambda one: one.seconds)),
-    }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(SUBJECTS)), indent=1))
