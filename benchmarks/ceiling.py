@@ -19,8 +19,6 @@ PRODUCTS = {
     ATEN.mm, ATEN.addmm, ATEN.bmm, ATEN.baddbmm, ATEN.convolution, ATEN.convolution_backward,
     ATEN._scaled_dot_product_flash_attention_for_cpu, ATEN._scaled_dot_product_flash_attention_for_cpu_backward,
 }  # fmt: skip
-Form = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
-"""Shape, strides and type of a tensor."""
 
 
 class Ceiling(TorchDispatchMode):

@@ -3,8 +3,6 @@
     python -m benchmarks.phantom_transfer zero WEIGHTS PREPROCESSED [PREPROCESSED ...] [--normals FOLDER] --out OUT
     python -m benchmarks.phantom_transfer few DATASET --arms UNet UNet:phantom PhantomCLIP_HT --out OUT [...]
     python -m benchmarks.phantom_transfer table OUT/BUSI_cases.csv --arms UNet UNet:phantom --pairs UNet:phantom-UNet
-    python -m benchmarks.phantom_transfer quality --out OUT [--images 160]
-    python -m benchmarks.phantom_transfer check PREPROCESSED [...] [--normals FOLDER] --out OUT [--every 3]
 
 ``zero``: WEIGHTS holds a folder for each network of ``htunet_pretrain``; PREPROCESSED are folders of a plan, such as
 htunet_preprocessed/Dataset503_BUSI/paper, whose images are all measured, as none has been learnt from. Each network and
@@ -13,8 +11,6 @@ is the mean of both networks as they are, without the views of the model phantom
 runs of a planned data set, which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or
 ``:random`` for its weights.
 ``table``: means over seeds and test images, and differences of two arms, paired over the images, of what ``few`` wrote.
-``quality``: the file quality.json beside the shipped weights, from simulated images of seeds that were not learnt from,
-half of them with ranges beyond those that were. ``check``: what the model phantom then says of real images.
 """
 
 import argparse
@@ -23,7 +19,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +26,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from PIL import Image
 from torch.nn import functional as F
 
 from htunet import api
-from htunet.data.expected_dice import expected_dice
 from htunet.data.few_shot import RATIOS
 from htunet.data.image_io import read_image
 from htunet.data.preprocessed import PreprocessedDataset
@@ -44,18 +38,13 @@ from htunet.evaluation.classification import auc
 from htunet.evaluation.comparisons import SIGNIFICANT, holm, paired_tests
 from htunet.evaluation.metrics import PENALISE, score_mask
 from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means
-from htunet.files import file_hash, json_hash, read_object, write_csv, write_json
-from htunet.inference.unlike_images import learn_familiar
+from htunet.files import file_hash, json_hash, write_csv, write_json
 from htunet.models.weights.formats import read_state
-from htunet.models.weights.store import SHIPPED
 from htunet.paths import find_dataset
 from htunet.planning.arrays import DONE
 from htunet.planning.plans import load_plan
 from htunet.pretraining.learners import LEARNERS, Learner, PhantomLearner
 from htunet.pretraining.stream import CLASSES
-from htunet.records import record_from
-from htunet.simulation.settings import SimulationSettings
-from htunet.simulation.simulate import simulate
 
 SENTENCES = {
     "benign": ("Benign appearance.", "Features of a benign mass.", "The findings suggest a benign lesion."),
@@ -67,15 +56,6 @@ SENTENCES = {
 }
 BATCH, BOTH = 16, ("UNet", "PhantomCLIP")
 TOGETHER, MEAN = "+".join(BOTH), "mean"
-UNSEEN = 40_000
-"""A seed that nothing was trained with."""
-BEYOND: dict[str, Any] = {
-    **{"contrast_db": (1.0, 32.0), "isoechoic": 0.35, "isoechoic_db": (-2.0, 3.0), "area": (0.003, 0.6), "flat": 0.3},
-    **{"blotches_db": (0.0, 12.0), "look_alikes": (3.0, 10.0), "broad_shadow": 0.5, "shadow": 0.6, "contact": 0.4},
-    **{"noise_db": (-46.0, -26.0), "dynamic_range_db": (32.0, 80.0), "gamma": (0.6, 2.4), "tgc_db": (0.0, 55.0)},
-    **{"frequency_mhz": (2.0, 18.0), "texture_db": (0.6, 6.0), "blur_mm": (0.1, 4.0), "blur_pixels": (0.0, 2.0)},
-}
-"""Ranges and shares beyond those of the training, most of them harder: real images are outside, too."""
 SCORES = ("dice", "hd95", "missed", "found_pixels", "malignant_by_class", "malignant_by_sentence")
 COLUMNS = ("case", "class", "split", *SCORES)
 """``split``: of fold 0. The views of the model phantom were chosen on its training images."""
@@ -169,23 +149,24 @@ def zero(options: argparse.Namespace) -> None:
             write_csv(target, COLUMNS, rows)
         summary[f"{name} {folder.parent.name} {folder.name}"] = summary_of(target)
     if options.normals:
-        paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
-        images = np.stack([_resized(read_image(path, 1)[0], options.side) for path in paths])[:, None]
-        pixels = pd.DataFrame(index=pd.Index([path.stem for path in paths], name="case"))
+        normals = images_without_lesion(options.normals, options.side)
+        images = np.stack([*normals.values()])[:, None]
+        pixels = pd.DataFrame(index=pd.Index([*normals], name="case"))
         for name in names:
             if name != "ResNet18" and (answers := predicted(name, options.weights, images)):
                 pixels[name] = [int(mask.sum()) for mask, _, _ in answers]
                 nothing = int((pixels[name] == 0).sum())
-                summary[f"{name} without a lesion"] = {"images": len(paths), "nothing_found": nothing}
+                summary[f"{name} without a lesion"] = {"images": len(normals), "nothing_found": nothing}
         pixels.to_csv(options.out / "found_pixels_without_a_lesion.csv")
     write_json(options.out / "zero.json", summary)
     print(json.dumps(summary, indent=1))
 
 
-def _resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+def images_without_lesion(folder: Path, side: int) -> dict[str, NDArray[np.uint8]]:
+    """By their names, the (side, side) gray images of a folder in BUSI's layout, whose masks are left out."""
+    bilinear = Image.Resampling.BILINEAR
+    images = {path.stem: read_image(path, 1)[0] for path in sorted(folder.glob("*.png")) if "_mask" not in path.name}
+    return {name: np.asarray(Image.fromarray(one).resize((side, side), bilinear)) for name, one in images.items()}
 
 
 def _scores(answer: tuple[NDArray[np.bool_], float, float], reference: NDArray[np.bool_]) -> dict[str, object]:
@@ -294,127 +275,38 @@ def _apart(one_SN: pd.DataFrame, other_SN: pd.DataFrame) -> tuple[str, float]:
     return f"{mean:+.1f} [{low:.1f}, {high:.1f}]", p
 
 
-def quality(options: argparse.Namespace) -> None:
-    """Predict simulated images, and write what calibrates the model phantom."""
-    recipes = {name: read_object(SHIPPED / name / "recipe.json") for name in BOTH}
-    identity = recipes[BOTH[0]]["identity"]
-    usual = record_from(SimulationSettings, identity["simulation"], "The settings of the simulation")
-    predictor, found = api.load("phantom", device="cpu").predictor, {name: ([], []) for name in BOTH}
-    like, held_out = [], []
-    for index in range(options.images):
-        like += [simulate(usual, identity["seed"], 2 * index + half).image[None] for half in (0, 1)]
-        held_out.append(simulate(usual, UNSEEN, index).image[None])
-        for settings in (replace(usual, no_lesion=0.0), replace(usual, no_lesion=0.0, **BEYOND)):
-            one = simulate(settings, UNSEEN + 1, index)
-            members = predictor.probabilities(one.image[None, None]).members_MBKHW
-            assert members is not None
-            for name, map_KHW in zip(BOTH, members[:, 0], strict=True):
-                if (expected := expected_dice(map_KHW)) is not None:
-                    dice = score_mask(map_KHW[1] > 0.5, one.lesion > 0).values(PENALISE)["dice"]
-                    for values, value in zip(found[name], (expected, dice), strict=True):
-                        values.append(round(float(value), 4))
-    familiar = learn_familiar(like, held_out)
-    assert familiar is not None
-    content = json.loads(json.dumps(familiar.content()), parse_float=lambda text: float(f"{float(text):.5g}"))
-    methods = {name: {"expected": expected, "dice": dice} for name, (expected, dice) in found.items()}
-    weights = {name: recipe["sha256"] for name, recipe in recipes.items()}
-    of_all = {"calibrated_on": "simulated images", "weights": weights, "methods": methods, "familiar": [content]}
-    write_json(options.out / "quality.json", of_all)
-
-
-def check(options: argparse.Namespace) -> None:
-    """What the model says of its own masks of real images, and what is true of them."""
-    model, summary = api.load("phantom", device="cpu"), dict[str, object]()
-    lesions = dict[str, list[float]]()
-    for folder in options.preprocessed:
-        data, rows = PreprocessedDataset(folder), []
-        for index in range(0, len(data.cases), options.every):
-            one = model.predict(data.images[index, 0])
-            dice = score_mask(one.labels > 0, data.masks[index] > 0).values(PENALISE)["dice"]
-            known = one.predicted_dice
-            expected = (known.value, known.low, known.high) if known else (np.nan,) * 3
-            rows.append((dice, *expected, one.distance, one.classes["lesion"]))
-        dice, value, low, high, distance, lesion = np.array(rows, dtype=float).T
-        marked = ~np.isnan(value)
-        inside = (low <= dice) & (dice <= high)
-        lesions[folder.parent.name] = lesion.tolist()
-        summary[folder.parent.name] = {
-            "images": len(rows),
-            "dice": float(dice.mean()),
-            "predicted_dice": float(value[marked].mean()),
-            "inside_90_percent_interval": float(inside[marked].mean()),
-            "rank_correlation": float(spearmanr(value[marked], dice[marked]).statistic),
-            "unlike": float((distance > 1).mean()),
-            "lesion_found_by_class": float((lesion > 0.5).mean()),
-        }
-        cases = pd.Index([case.id for case in data.cases[:: options.every]], name="case")
-        columns = ["dice", "predicted_dice", "low", "high", "distance", "lesion_probability"]
-        table = pd.DataFrame(rows, cases, columns, dtype=float)
-        table.to_csv(options.out / f"check_{folder.parent.name}.csv", float_format="%.5f")
-    if options.normals:
-        paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
-        found = [model.predict(_resized(read_image(path, 1)[0], options.side)) for path in paths]
-        normal = np.array([one.classes["lesion"] for one in found])
-        of_normals: dict[str, object] = {
-            "images": len(found),
-            "nothing_marked": sum(not one.labels.any() for one in found),
-            "no_lesion_by_class": int((normal <= 0.5).sum()),
-            "doubted": sum(one.doubted for one in found),
-            "unlike": sum(bool(one.unlike) for one in found),
-        }
-        for name, values in lesions.items():
-            truth = np.array([1] * len(values) + [0] * len(normal))
-            scores = np.concatenate([values, normal])
-            scores_SNK, once = np.stack([1 - scores, scores], axis=1)[None], np.ones((1, len(truth)))
-            of_normals[f"auc_{name}"] = float(auc(scores_SNK, truth, once)[0])
-        summary["without a lesion"] = of_normals
-        cases = pd.Index([path.stem for path in paths], name="case")
-        table = pd.DataFrame({"distance": [one.distance for one in found], "lesion_probability": normal}, cases)
-        table.to_csv(options.out / "check_normals.csv", float_format="%.5f")
-    write_json(options.out / "check.json", summary)
-    print(json.dumps(summary, indent=1, default=float))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     actions = parser.add_subparsers(required=True)
-    one = actions.add_parser("zero")
-    one.add_argument("weights", type=Path)
-    one.add_argument("preprocessed", type=Path, nargs="+")
-    one.add_argument("--normals", type=Path)
-    one.add_argument("--side", type=int, default=224)
-    one.add_argument("--limit", type=int, help="measure the first images only, to try it out")
-    one.set_defaults(act=zero)
-    two = actions.add_parser("few")
-    two.add_argument("dataset")
-    two.add_argument("--arms", nargs="+", default=["UNet", "UNet:phantom", "PhantomCLIP", "PhantomCLIP_HT"])
-    two.add_argument("--ratios", type=float, nargs="+", default=[*RATIOS, 1.0])
-    two.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    two.add_argument("--plan", default="paper")
-    length = two.add_mutually_exclusive_group()
+    for_zero = actions.add_parser("zero")
+    for_zero.add_argument("weights", type=Path)
+    for_zero.add_argument("preprocessed", type=Path, nargs="+")
+    for_zero.add_argument("--normals", type=Path)
+    for_zero.add_argument("--side", type=int, default=224)
+    for_zero.add_argument("--limit", type=int, help="measure the first images only, to try it out")
+    for_zero.set_defaults(act=zero)
+    for_few = actions.add_parser("few")
+    for_few.add_argument("dataset")
+    for_few.add_argument("--arms", nargs="+", default=["UNet", "UNet:phantom", "PhantomCLIP", "PhantomCLIP_HT"])
+    for_few.add_argument("--ratios", type=float, nargs="+", default=[*RATIOS, 1.0])
+    for_few.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    for_few.add_argument("--plan", default="paper")
+    length = for_few.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int)
     length.add_argument("--steps", type=int, help="as many whole epochs as have this number of steps, at least")
-    two.add_argument("--device", default="auto")
-    two.set_defaults(act=few)
-    five = actions.add_parser("table")
-    five.add_argument("cases", type=Path, nargs="+", help="files DATASET_cases.csv of few; those of one name together")
-    five.add_argument("--arms", nargs="+", required=True)
-    five.add_argument(
-        "--pairs", nargs="+", required=True, help="such as UNet:phantom-UNet; * where p < 0.05 after Holm"
+    for_few.add_argument("--device", default="auto")
+    for_few.set_defaults(act=few)
+    for_table = actions.add_parser("table")
+    for_table.add_argument(
+        "cases", type=Path, nargs="+", help="files DATASET_cases.csv of few; those of one name together"
     )
-    five.add_argument("--images", type=int, nargs="+", help="only these numbers of training images")
-    five.set_defaults(act=table)
-    three = actions.add_parser("quality")
-    three.add_argument("--images", type=int, default=160, help="of each kind")
-    three.set_defaults(act=quality)
-    four = actions.add_parser("check")
-    four.add_argument("preprocessed", type=Path, nargs="+")
-    four.add_argument("--normals", type=Path)
-    four.add_argument("--side", type=int, default=224)
-    four.add_argument("--every", type=int, default=1, help="only every so many images")
-    four.set_defaults(act=check)
-    for action in (one, two, three, four):
+    for_table.add_argument("--arms", nargs="+", required=True)
+    help_of_pairs = "such as UNet:phantom-UNet; * where p < 0.05 after Holm"
+    for_table.add_argument("--pairs", nargs="+", required=True, help=help_of_pairs)
+    for_table.add_argument("--images", type=int, nargs="+", help="only these numbers of training images")
+    for_table.set_defaults(act=table)
+    for action in (for_zero, for_few):
         action.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     if "out" in options:

@@ -49,7 +49,6 @@ METHODS = ("CLIP_HT", "CLIP", STAGE1, "UNet", "ResNet18", "DINOv2")
 SIDES = {"DINOv2": 518}
 """Of the input where it is not ``SIDE``."""
 SIDE, LABELS = 224, 2
-TOLERANCE = 1e-5
 WRITTEN: dict[str, Callable[[Network], nn.Module]] = {
     "CLIP_HT": LiteralNetwork.from_network,
     "CLIP": LiteralNetwork.from_network,

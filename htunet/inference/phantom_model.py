@@ -54,7 +54,7 @@ SMALLER_SIDES = (160, 112)
 LEAST = 0.15
 """Smallest threshold of a lesion's probability, so that nothing is found where no pixel is likely."""
 QUALITY_JSON = "quality.json"
-"""Beside the weights of UNet: what ``ModelCard.quality`` holds, from ``benchmarks.phantom_transfer quality``."""
+"""Beside the weights of UNet: what ``ModelCard.quality`` holds, from ``benchmarks.phantom_quality calibrate``."""
 WARNING = (
     "This model has learnt from simulated images alone, never from a patient's. It marks something in nearly "
     "every image, also where there is no lesion, takes shadows and dark muscle for lesions and misses some of them: "
