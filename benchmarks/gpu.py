@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.gpu_pack import restore  # noqa: E402
 from htunet.experiments.cost import plan_content  # noqa: E402
-from htunet.experiments.jobs import JobCost  # noqa: E402
+from htunet.experiments.jobs import Workload  # noqa: E402
 from htunet.experiments.step_time import MadeUpImages, Trial, measure  # noqa: E402
 from htunet.files import write_json  # noqa: E402
 from htunet.models.dual_encoder import build_dual_encoder  # noqa: E402
@@ -109,7 +109,7 @@ class Kit:
     def plan(self, method: str, plan: str = "paper") -> Plan:
         """Plan ``paper`` at the method's input size, with the batch that is asked for."""
         side = self.options.side or SIDES.get(method, rules.BASE_SIDE)
-        content = json.loads(json.dumps(plan_content(JobCost(plan=plan, side=side))))
+        content = json.loads(json.dumps(plan_content(Workload(plan=plan, side=side))))
         return replace(plan_from(content, "made up"), batch_size=self.options.batch)
 
     def trial(self, method: str, precision: str, *, compiled: bool = False, graphs: bool = True) -> Trial:

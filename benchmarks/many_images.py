@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.conversion import write_images
 from benchmarks.measure import Row, row_of, run_command
 from htunet.experiments.cost import plan_content
-from htunet.experiments.jobs import JobCost
+from htunet.experiments.jobs import Workload
 from htunet.planning.plans import plan_from, save_plans
 
 FEW, MANY, VERY_MANY = 780, 10_000, 100_000
@@ -55,7 +55,7 @@ def _call(command: list[str], home: Path, input_side: int | None) -> tuple[list[
             elif path.name != "measured.npz":
                 path.unlink()
         if input_side:
-            content = plan_content(JobCost(plan="paper")) | {"name": command[-1], "input_size": [input_side] * 2}
+            content = plan_content(Workload(plan="paper")) | {"name": command[-1], "input_size": [input_side] * 2}
             save_plans(folder / "plans.json", {command[-1]: plan_from(content, "made up")})
     arguments = [str(home / one) if one == "source" else one for one in command]
     return [*arguments, "--workers", "1"], roots

@@ -33,7 +33,7 @@ from htunet.data.raw import Case
 from htunet.errors import counted
 from htunet.evaluation.evaluate import MaskPair, score_pairs
 from htunet.experiments.cost import plan_content
-from htunet.experiments.jobs import JobCost
+from htunet.experiments.jobs import Workload
 from htunet.experiments.step_time import MadeUpImages
 from htunet.inference import run_onnx
 from htunet.inference.folder import predict_folder
@@ -201,7 +201,7 @@ def _some(files: list[str]) -> list[str]:
 
 
 def _plan() -> Plan:
-    content = plan_content(JobCost(plan="paper"))
+    content = plan_content(Workload(plan="paper"))
     return plan_from({**content, "input_size": list(content["input_size"])}, "made up")
 
 

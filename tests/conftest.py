@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,31 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable, name in ROOTS.items():
         monkeypatch.setenv(variable, str(tmp_path / name))
     return tmp_path
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw no curves, which takes longer than the runs of these tests."""
+    from htunet.training import record
+
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sockets are closed: what tried to use one is listed."""
+    calls: list[str] = []
+
+    def closed(name: str) -> Callable[..., None]:
+        def refuse(*_: object, **__: object) -> None:
+            calls.append(name)
+            raise OSError("sockets are closed in this test")
+
+        return refuse
+
+    for owner, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(owner, name, closed(name))
+    return calls
 
 
 @pytest.fixture

@@ -23,15 +23,10 @@ from htunet.errors import HtunetError, UsageError
 from htunet.experiments.cross_dataset import run_on
 from htunet.files import PART, write_json
 from htunet.paths import DatasetPaths, find_runs, imported_models
-from htunet.training import record
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 SIZE = (48, 40)
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK
 import torch
 from builders.medical import compress_dicom, write_dicom
-from builders.training import Plain, tiny_plan
+from builders.training import Bright, tiny_plan
 from PIL import Image
 
 from dataset_conversion.captions.images import reduced
@@ -42,14 +42,6 @@ GRAY = np.arange(192, dtype=np.uint8).reshape(12, 16)
 COLOURS = np.stack([GRAY, 255 - GRAY, GRAY // 2], axis=2)
 TWO = np.stack([GRAY, GRAY[:, ::-1]])
 WIDE = GRAY.astype(np.uint16) * 17 + 300
-
-
-class Bright(Plain):
-    """Calls bright pixels a lesion, of gray images and colours alike."""
-
-    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        bright = (images_BCHW.float().mean(dim=1, keepdim=True) - 127.5) / 10
-        return torch.cat([-bright, bright], dim=1)
 
 
 Writer = Callable[[Path, np.ndarray], object]

@@ -199,7 +199,7 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
             time = "unknown" if cost.seconds is None else f"about {duration(cost.seconds)}"
         print(f"  {time:>14}  htunet_{' '.join(job.arguments)}")
     for what, because in dict.fromkeys(
-        (f"{job.kind} {job.work.method}", costs[job.name].because) for job in jobs if job.name in costs
+        (f"{job.kind} {job.workload.method}", costs[job.name].because) for job in jobs if job.name in costs
     ):
         print(f"  {what.strip()}: {because}")
     known = sum(cost.seconds or 0.0 for cost in costs.values())

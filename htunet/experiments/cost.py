@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from htunet.data.raw import DatasetInfo
-from htunet.experiments.jobs import Job, JobCost, in_order
+from htunet.experiments.jobs import Job, Workload, in_order
 from htunet.experiments.products import Trained
 from htunet.files import as_read, json_hash, read_object, read_text, scratch_folder, write_json
 from htunet.paths import DatasetPaths, root
@@ -61,12 +61,12 @@ def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
     open_jobs = [job for job in jobs if not job.product.done()]
     needed = {
         job.name: {
-            "method": job.work.method,
-            "task": job.work.task,
-            "plan": as_read(plan_content(job.work)),
+            "method": job.workload.method,
+            "task": job.workload.task,
+            "plan": as_read(plan_content(job.workload)),
         }
         for job in open_jobs
-        if job.work.method
+        if job.workload.method
     }
     times = _step_times(list(needed.values()), measure=measure)
     found = {name: times.get(_key(spec)) or _of_another_plan(spec, times.values()) for name, spec in needed.items()}
@@ -96,24 +96,24 @@ def wall_time(jobs: Sequence[Job], costs: Mapping[str, Cost], workers: int) -> f
 
 
 def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
-    work, is_training = job.work, job.kind in ("train", "finetune")
+    workload, is_training = job.workload, job.kind in ("train", "finetune")
     if job.kind == "prepare":
-        return Cost(START_SECONDS + PREPARE_SECONDS * work.other_images, "a usual time for each image")
+        return Cost(START_SECONDS + PREPARE_SECONDS * workload.other_images, "a usual time for each image")
     if is_training and isinstance(job.product, Trained):
         logs = sorted(job.product.run.folder.parent.glob("seed_*/training.log"))  # differ in the seed alone
         if epochs := [seconds for log in logs for seconds in epoch_seconds(log)]:
             epoch = statistics.median(epochs)
-            return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s per epoch in an earlier run")
+            return Cost(START_SECONDS + workload.epochs * epoch, f"{epoch:.1f} s per epoch in an earlier run")
     if times is None or "error" in times:
         return Cost(None, times["error"] if times else "not measured")
-    forward_only = work.other_images * times["image"]
-    side = work.side or times["side"]
+    forward_only = workload.other_images * times["image"]
+    side = workload.side or times["side"]
     place = f"{side} x {side}, measured here ({times['device']})"
     if is_training:
-        steps = -(-work.train_images // times["batch"])
+        steps = -(-workload.train_images // times["batch"])
         because = f"{times['step']:.2f} s per step of {times['batch']} images, {place}"
-        return Cost(START_SECONDS + work.epochs * (steps * times["step"] + forward_only), because)
-    score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
+        return Cost(START_SECONDS + workload.epochs * (steps * times["step"] + forward_only), because)
+    score = SCORE_SECONDS * workload.other_images if workload.task == "seg" else 0.0
     return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s per image, {place}")
 
 
@@ -122,17 +122,17 @@ def epoch_seconds(log: Path) -> list[float]:
     return [float(text) for text in EPOCH_TIME.findall(read_text(log))] if log.exists() else []
 
 
-def plan_content(work: JobCost) -> dict[str, Any]:
+def plan_content(workload: Workload) -> dict[str, Any]:
     """The plan as far as a step's time depends on it; of one that is not made yet, what the planner always decides."""
-    path = DatasetPaths(work.dataset).plans_json if work.dataset else None
-    found = load_plans(path).get(work.plan) if path is not None and path.exists() else None
+    path = DatasetPaths(workload.dataset).plans_json if workload.dataset else None
+    found = load_plans(path).get(workload.plan) if path is not None and path.exists() else None
     if found is not None:
         return dataclasses.asdict(found) | {"because": {}}
-    side = work.side or SIDES.get(work.plan, BASE_SIDE)
+    side = workload.side or SIDES.get(workload.plan, BASE_SIDE)
     of_any: Any = SimpleNamespace(dataset="Dataset999_Any")
     plan = paper_plan(of_any, DatasetInfo(classes={"a": 0, "b": 1}), MEMORY_GB)
     changes: dict[str, Any] = {"input_size": (side, side), "num_epochs": 1, "prompts": {}, "because": {}}
-    return dataclasses.asdict(replace(plan, name=work.plan, **changes))
+    return dataclasses.asdict(replace(plan, name=workload.plan, **changes))
 
 
 def _key(spec: Spec) -> str:

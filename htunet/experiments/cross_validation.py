@@ -22,7 +22,7 @@ from htunet.evaluation.predicted_run import test_cases
 from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds
-from htunet.experiments.jobs import Job, JobCost
+from htunet.experiments.jobs import Job, Workload
 from htunet.experiments.products import Tested, Trained
 from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of, settle
 from htunet.files import read_object, write_json
@@ -116,7 +116,7 @@ def measured(
             kind="train",
             arguments=(),
             product=Trained(run_of(dataset, candidate, 0), None, candidate.weights),
-            work=JobCost(
+            workload=Workload(
                 method=candidate.method,
                 task=candidate.task,
                 dataset=dataset.name,

@@ -23,7 +23,7 @@ STOP_REQUESTED = (130, 143, 129)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobCost:
+class Workload:
     """What a job computes, to estimate its time."""
 
     method: str = ""
@@ -53,7 +53,7 @@ class Job:
     product: Product
     needs: tuple[str, ...] = ()
     """Names of the jobs that must be done before."""
-    work: JobCost = JobCost()
+    workload: Workload = Workload()
 
 
 @dataclass(frozen=True, kw_only=True)

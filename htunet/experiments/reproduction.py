@@ -14,7 +14,7 @@ from htunet.data.split_files import load_splits, paper_fold
 from htunet.data.splits import split_sizes
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.jobs import Job, JobCost
+from htunet.experiments.jobs import Job, Workload
 from htunet.experiments.products import NotYet, PreparedDataset, Tested, Trained, ZeroShotClassified
 from htunet.inference.text_side import towers_name
 from htunet.models.build import PAPER_PLAN, PUBLIC_PLAN, check_task, paper_plan, parse_method, published_weights
@@ -164,23 +164,23 @@ def _later(config: ReproductionConfig, runs: Sequence[SupervisedRun], asked: Seq
         if sizes is None:
             continue
         plan, tested = config.plan_of(run.method), paper.sizes(run.tested_on) or sizes
-        work = JobCost(method=run.method, task=run.task, plan=plan)
+        workload = Workload(method=run.method, task=run.task, plan=plan)
         train = replace(
-            work,
+            workload,
             train_images=max(1, round(sizes["train"] * (run.ratio or 1))),
             epochs=config.num_epochs or PAPER_EPOCHS,
             other_images=sizes["val"],
         )
         name = f"{run.dataset}-{run.method}-{run.task}-{run.tested_on}-{run.ratio}-seed{run.seed}"
         if run.dataset == run.tested_on:
-            found.append(Job(name=f"train-{name}", kind="train", arguments=(), product=NotYet(), work=train))
-        test = replace(work, other_images=tested["test"])
-        found.append(Job(name=f"test-{name}", kind="test", arguments=(), product=NotYet(), work=test))
+            found.append(Job(name=f"train-{name}", kind="train", arguments=(), product=NotYet(), workload=train))
+        test = replace(workload, other_images=tested["test"])
+        found.append(Job(name=f"test-{name}", kind="test", arguments=(), product=NotYet(), workload=test))
     for one in asked:
         images = (paper.sizes(one.dataset) or {"total": 0})["total"]
-        work = JobCost(method=one.method, task="cls", plan=config.plan_of(one.method), other_images=images)
+        workload = Workload(method=one.method, task="cls", plan=config.plan_of(one.method), other_images=images)
         name = f"zero-shot-{one.dataset}-{one.method}"
-        found.append(Job(name=name, kind="zero-shot", arguments=(), product=NotYet(), work=work))
+        found.append(Job(name=name, kind="zero-shot", arguments=(), product=NotYet(), workload=workload))
     return found
 
 
@@ -257,11 +257,11 @@ class _Planner:
             return
         train, validation = (sum(size[part] for size in sizes) for part in ("train", "val"))
         epochs = config.num_epochs or FINETUNE_EPOCHS
-        work = JobCost(method=method, task="seg", plan=config.plan_of(method), train_images=train, epochs=epochs)
-        work = replace(work, other_images=validation, side=BASE_SIDE)
+        workload = Workload(method=method, task="seg", plan=config.plan_of(method), train_images=train, epochs=epochs)
+        workload = replace(workload, other_images=validation, side=BASE_SIDE)
         for seed in dict.fromkeys(map(config.start_seed, config.seeds)):
             name = f"finetune-{method}-seed{seed}"
-            yield Job(name=name, kind="finetune", arguments=(), product=NotYet(), work=work)
+            yield Job(name=name, kind="finetune", arguments=(), product=NotYet(), workload=workload)
 
     def _start(self, method: str, seed: int) -> FinetuningPaths | None:
         """The fine-tuning that the run of a method starts from, whose captions are all here."""
@@ -287,7 +287,7 @@ class _Planner:
             train_images = max(1, round(train_images * training.ratio))
         plans = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         epochs = config.num_epochs or (plans[plan].num_epochs if plan in plans else PAPER_EPOCHS)
-        cost = JobCost(method=method, task=training.task, dataset=dataset.name, plan=plan)
+        workload = Workload(method=method, task=training.task, dataset=dataset.name, plan=plan)
         trained = Trained(run, config.num_epochs, config.weights, start=start)
         train = self._add(
             name=f"train-{dataset.short_name}-{_run_name(run)}",
@@ -295,7 +295,7 @@ class _Planner:
             arguments=("train", dataset.name, method, f"fold{run.fold}", *options),
             product=trained,
             needs=needs,
-            work=replace(cost, train_images=train_images, epochs=epochs, other_images=validation),
+            workload=replace(workload, train_images=train_images, epochs=epochs, other_images=validation),
         )
         elsewhere = [] if tested == dataset else [tested.name]
         result = replace(run, dataset=tested, trained_on=dataset.name) if elsewhere else run
@@ -306,7 +306,7 @@ class _Planner:
             arguments=("evaluate", *elsewhere, "--run", str(run.folder)),
             product=Tested(result, trained),
             needs=(train.name,),
-            work=replace(cost, other_images=images),
+            workload=replace(workload, other_images=images),
         )
 
     def add_zero_shot(self, run: ZeroShotRun) -> None:
@@ -332,7 +332,7 @@ class _Planner:
             arguments=("zero_shot", dataset.name, method, *options),
             product=ZeroShotClassified(folder, plan, weights, start.checkpoint_best if start else None),
             needs=needs,
-            work=JobCost(method=method, task="cls", dataset=dataset.name, plan=plan, other_images=images),
+            workload=Workload(method=method, task="cls", dataset=dataset.name, plan=plan, other_images=images),
         )
 
     def all_jobs(self) -> list[Job]:
@@ -343,7 +343,7 @@ class _Planner:
                 kind="prepare",
                 arguments=("plan_and_preprocess", "-d", dataset.name, "--plan", *plans),
                 product=PreparedDataset(dataset, tuple(plans)),
-                work=JobCost(other_images=len(read_raw(dataset).cases) * len(plans)),
+                workload=Workload(other_images=len(read_raw(dataset).cases) * len(plans)),
             )
             for dataset, plans in self.plans.items()
         ]
@@ -383,7 +383,7 @@ class _Planner:
             kind="finetune",
             arguments=("finetune", method, "-d", *start.datasets, *options),
             product=Trained(start, config.num_epochs, config.weights, side),
-            work=JobCost(
+            workload=Workload(
                 method=method,
                 task="seg",
                 plan=config.plan_of(method),

@@ -89,16 +89,16 @@ def pretrain(
             )
     names = list(dict.fromkeys(names))
     out = root("htunet_weights") if out is None else out
-    work = _Work(names, settings, out, started)
+    pretraining = _Pretraining(names, settings, out, started)
     with ExitStack() as stack:
-        for folder in work.folders.values():
+        for folder in pretraining.folders.values():
             stack.enter_context(exclusive(folder, f"The pre-training in {folder}"))
-        if not restart and work.is_finished():
-            return Pretrained(folders=work.folders, status="already finished")
-        return work.run(continued=not restart)
+        if not restart and pretraining.is_finished():
+            return Pretrained(folders=pretraining.folders, status="already finished")
+        return pretraining.run(continued=not restart)
 
 
-class _Work:
+class _Pretraining:
     """One call."""
 
     def __init__(self, names: Sequence[str], settings: PretrainSettings, out: Path, started: float) -> None:
@@ -199,9 +199,11 @@ class _Work:
 class _Training:
     """The loop."""
 
-    def __init__(self, work: "_Work", pool: Pool, advance: _Advance, before: Mapping[str, torch.Tensor]) -> None:
-        settings = work.settings
-        self.work, self.settings, self.pool, self.advance = work, settings, pool, advance
+    def __init__(
+        self, pretraining: "_Pretraining", pool: Pool, advance: _Advance, before: Mapping[str, torch.Tensor]
+    ) -> None:
+        settings = pretraining.settings
+        self.pretraining, self.settings, self.pool, self.advance = pretraining, settings, pool, advance
         self.device = make_fabric(device=settings.device, devices=1, precision=settings.precision).device
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         self.precision = resolve_precision(settings.precision, self.device.type)
@@ -209,7 +211,7 @@ class _Training:
         if settings.hours is not None and self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         self.learners: list[Learner] = []
-        for name in work.folders:
+        for name in pretraining.folders:
             with random_weights(derived_seed(settings.seed, "initial weights")):
                 self.learners.append(LEARNERS[name]().to(memory_format=torch.channels_last).to(self.device))
         self.optimizers = [_optimizer(learner) for learner in self.learners]
@@ -219,7 +221,7 @@ class _Training:
         pool.start(self.device, (settings.size, settings.size), at_once=settings.hours is not None)
         self.begun = time.monotonic()
         self.seconds_before = advance.seconds
-        self.lost = self.begun - work.started
+        self.lost = self.begun - pretraining.started
 
     def _note_changes(self) -> None:
         """Log and record on what else than before a continued training computes."""
@@ -249,7 +251,7 @@ class _Training:
                 self._report(losses)
             if now - saved > SAVE_SECONDS:
                 saved = now
-                self.save(self.work.state)
+                self.save(self.pretraining.state)
 
     def _step(self) -> dict[str, torch.Tensor]:
         number = self.advance.step
@@ -279,7 +281,7 @@ class _Training:
 
     def _images_for(self, step: int) -> int:
         """Wait for the images of a step; returns how many there are, including those held out."""
-        held_out, last = self.settings.validation, self.work.last
+        held_out, last = self.settings.validation, self.pretraining.last
         least = held_out + min(last - held_out, max(2 * self.settings.batch_size, AHEAD))
         if self.settings.hours is None:
             share = min(1.0, step / (FILLED * self.settings.steps))
@@ -326,7 +328,7 @@ class _Training:
             own = {MODEL + key: value for key, value in learner.state_dict().items()}
             own |= optimizer_tensors(optimizer, learner.parameters())
             tensors |= {f"{learner.name}.{key}": value for key, value in own.items()}
-        checkpoint.save(path, tensors, {"identity": self.work.identity, "advance": asdict(self.advance)})
+        checkpoint.save(path, tensors, {"identity": self.pretraining.identity, "advance": asdict(self.advance)})
 
 
 def write_weights(learner: Learner, folder: Path, recipe: Mapping[str, Any]) -> Path:

@@ -95,7 +95,7 @@ def finetune(
             adapter_settings=plan.adapter_settings,
             normalise=plan.normalise,
         )
-        work = TrainingRun(
+        training = TrainingRun(
             run=run,
             trainer=ContrastiveTrainer(pairs, blocks=plan.batch_size // pairs),
             network=network,
@@ -114,7 +114,7 @@ def finetune(
             remarks=pairs_of.remarks(network),
             before_training=partial(_save_splits, parts),
         )
-        return run_training(fabric, work, restart=restart)
+        return run_training(fabric, training, restart=restart)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             before = load_start(network, weights, Path(settings.start_from), method, plan)
             refuse_seen_images(Path(settings.start_from), learnt.whole, paths, fold)
         images = TrainingImages(preprocessed, augmentation, settings.seed)
-        work = TrainingRun(
+        training = TrainingRun(
             run=run,
             trainer=trainer,
             network=network,
@@ -127,7 +127,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
                 **learnt.record(),
             },
         )
-        return run_training(fabric, work, restart=restart)
+        return run_training(fabric, training, restart=restart)
 
 
 def _augmentation_remarks(plan: Plan) -> Iterator[str]:

@@ -130,38 +130,39 @@ def _remove_if_empty(folder: Path, error: type[BaseException] | None, *_: object
                 place.rmdir()
 
 
-def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) -> Outcome:
+def run_training(fabric: Fabric, training: TrainingRun, *, restart: bool = False) -> Outcome:
     """Train, or continue, a run whose folder is locked.
 
     Raises HtunetError when the run was started with other settings; ``restart`` deletes it instead.
     """
-    before = {} if restart or not work.run.settings_json.exists() else read_object(work.run.settings_json, SETTINGS)
+    run = training.run
+    before = {} if restart or not run.settings_json.exists() else read_object(run.settings_json, SETTINGS)
     with ExitStack() as stack:
-        session = _Session(fabric, work, before)
+        session = _Session(fabric, training, before)
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(session.machine.threads)  # with another number products are summed in another order
         stack.enter_context(fp32_products(session.precision))
         if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
             if fabric.is_global_zero:
-                clear(work.run)
+                clear(run)
             fabric.barrier()
         else:
             session.refuse_other_settings()
         if fabric.is_global_zero:
-            stack.enter_context(log_to(work.run.training_log))
+            stack.enter_context(log_to(run.training_log))
         return session.run_to_the_end()
 
 
 class _Session:
     """The parts that are built once for a call, and the run's settings."""
 
-    def __init__(self, fabric: Fabric, work: TrainingRun, before: Mapping[str, Any]) -> None:
-        self.fabric, self.work, self.run, self.before = fabric, work, work.run, before
-        self.precision = resolve_precision(work.settings.precision, fabric.device.type)
-        self.machine = machine.choose(fabric, work.network, work.plan, work.settings, before)
+    def __init__(self, fabric: Fabric, training: TrainingRun, before: Mapping[str, Any]) -> None:
+        self.fabric, self.training, self.run, self.before = fabric, training, training.run, before
+        self.precision = resolve_precision(training.settings.precision, fabric.device.type)
+        self.machine = machine.choose(fabric, training.network, training.plan, training.settings, before)
         self.about = self._about()
         self.loop = self._make_loop()
-        start = work.network.trainable_state().items() if work.plan.as_published_defects else ()
+        start = training.network.trainable_state().items() if training.plan.as_published_defects else ()
         self.lost = {name: value.clone() for name, value in start if name.startswith("updates.")}
         """Tensors that replace trained ones in the best checkpoint: with the published defects, the initial LoRA."""
 
@@ -177,12 +178,12 @@ class _Session:
         progress = self._restore()
         if self.fabric.is_global_zero:
             self._note_changes(progress)
-            self.work.before_training()
+            self.training.before_training()
             write_json(self.run.settings_json, self.about)
-            for line in (self._opening(), *self.work.remarks):
+            for line in (self._opening(), *self.training.remarks):
                 log.info("%s", line)
             warn_if_emulated(self.precision, self.fabric.device.type)
-            if (warm_up := self.work.plan.warm_up_epochs) >= self.loop.num_epochs:
+            if (warm_up := self.training.plan.warm_up_epochs) >= self.loop.num_epochs:
                 log.warning(
                     "The plan's warm-up of %s is not over in %d: the learning rate stays below the plan's.",
                     counted(warm_up, "epoch"),
@@ -220,7 +221,7 @@ class _Session:
 
     def _opening(self) -> str:
         """One line about the training that starts."""
-        loop, data, source = self.loop, self.loop.data, self.work.weights.source
+        loop, data, source = self.loop, self.loop.data, self.training.weights.source
         how = [self.precision, *([f"{source} weights"] if source != "none" else [])]
         if start := self.about.get("start_argument"):
             how.append(f"started from {start}")
@@ -230,7 +231,7 @@ class _Session:
             how.append(f"each batch in {counted(self.machine.parts, 'part')}, as memory allows")
         return (
             f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
-            f"training and {len(data.val_rows)} validation {self.work.unit}, "
+            f"training and {len(data.val_rows)} validation {self.training.unit}, "
             f"{counted(loop.order.per_epoch, 'step')} per epoch, {counted(loop.num_epochs, 'epoch')}."
         )
 
@@ -245,10 +246,10 @@ class _Session:
                 num_epochs=self.loop.num_epochs,
                 history=progress.history,
                 metric=self.loop.trainer.metric,
-                logger=self.work.settings.logger,
+                logger=self.training.settings.logger,
                 settings=self.about,
             )
-            if self.work.settings.logger != "tensorboard":  # before anything is trained: its server may not answer
+            if self.training.settings.logger != "tensorboard":  # before anything is trained: its server may not answer
                 _ = recorder.curves
         saver = _Saver(self)
         try:
@@ -259,7 +260,7 @@ class _Session:
                 write_progress(self.run.progress_csv, progress.history)
                 recorder.draw(progress)
         except torch.OutOfMemoryError as error:
-            message = memory_ran_out(self.work.plan, self.machine.parts, self.fabric.device)
+            message = memory_ran_out(self.training.plan, self.machine.parts, self.fabric.device)
             raise HtunetError(message) from error
         finally:
             if recorder:
@@ -268,7 +269,7 @@ class _Session:
     def _restore(self) -> Progress:
         if not self.run.checkpoint_latest.exists():
             return Progress()
-        progress, _ = state.load(self.run.checkpoint_latest, self.work.network, self.loop.optimizer)
+        progress, _ = state.load(self.run.checkpoint_latest, self.training.network, self.loop.optimizer)
         if self.fabric.is_global_zero:
             best, before = self.run.checkpoint_best, self.run.checkpoint_before
             if before.exists():  # a kill: the best epoch since may not be found again, on another machine for one
@@ -278,18 +279,18 @@ class _Session:
         return progress
 
     def _make_loop(self) -> Loop:
-        network, plan = self.work.network, self.work.plan
+        network, plan = self.training.network, self.training.plan
         forward, optimizer = make_ready(network, plan, self.fabric, self.precision)
         loop = Loop(
             fabric=self.fabric,
-            trainer=self.work.trainer,
+            trainer=self.training.trainer,
             network=network,
             forward=forward,
             optimizer=optimizer,
             plan=plan,
-            data=self.work.data,
-            seed=self.work.settings.seed,
-            num_epochs=self.work.num_epochs,
+            data=self.training.data,
+            seed=self.training.settings.seed,
+            num_epochs=self.training.num_epochs,
             workers=self.machine.workers,
             parts=self.machine.parts,
         )
@@ -298,23 +299,23 @@ class _Session:
 
     def _about(self) -> dict[str, Any]:
         """Content of settings.json: the identity of the run, and the versions and machine that made it."""
-        work = self.work
+        training = self.training
         return {
             "format": checkpoint.FORMAT,
-            **work.about,
-            "trainer": type(work.trainer).__name__,
-            "plan": work.plan.name,
-            "seed": work.settings.seed,
-            "num_epochs": work.num_epochs,
+            **training.about,
+            "trainer": type(training.trainer).__name__,
+            "plan": training.plan.name,
+            "seed": training.settings.seed,
+            "num_epochs": training.num_epochs,
             "precision": self.precision,
-            "weights": work.weights.content(),
-            "weights_argument": work.settings.weights,
-            "trainable_parameters": sum(p.numel() for p in work.network.trainable_parameters()),
-            "plan_content": as_read(asdict(work.plan) | {"because": {}}),
+            "weights": training.weights.content(),
+            "weights_argument": training.settings.weights,
+            "trainable_parameters": sum(p.numel() for p in training.network.trainable_parameters()),
+            "plan_content": as_read(asdict(training.plan) | {"because": {}}),
             "device": str(self.fabric.device),
             "devices": self.fabric.world_size,
             "processor": machine.processor(self.fabric.device),
-            "workers": work.settings.workers,
+            "workers": training.settings.workers,
             "parts": self.machine.parts,
             "threads": self.machine.threads,
             "made_by": provenance(),
@@ -340,7 +341,7 @@ class _Session:
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
         return Outcome(
             run=self.run,
-            metric=self.work.trainer.metric,
+            metric=self.training.trainer.metric,
             status=status,
             best_metric=progress.best_metric,
             best_epoch=progress.best_epoch + 1,
@@ -392,12 +393,12 @@ class _Saver:
         if "start_checkpoint" in about:
             settings["start_checkpoint"] = about["start_checkpoint"]
         licence = about.get("start_licence")
-        self.about = checkpoint.describe(about["method"], session.work.weights, settings, licence)
+        self.about = checkpoint.describe(about["method"], session.training.weights, settings, licence)
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""
         if best and self.session.fabric.is_global_zero:
-            trained = self.session.work.network.trainable_state() | self.session.lost
+            trained = self.session.training.network.trainable_state() | self.session.lost
             tensors = {checkpoint.MODEL + name: value for name, value in trained.items()}
             figures, run = asdict(progress.history[-1]), self.session.run
             if run.checkpoint_best.exists() and not run.checkpoint_before.exists():
@@ -415,7 +416,7 @@ class _Saver:
         """The state to continue from."""
         if self.session.fabric.is_global_zero:
             session = self.session
-            network, optimizer = session.work.network, session.loop.optimizer
+            network, optimizer = session.training.network, session.loop.optimizer
             state.save(session.run.checkpoint_latest, network, optimizer, progress, self.about)
             session.run.checkpoint_before.unlink(missing_ok=True)
         self.saved = time.monotonic()

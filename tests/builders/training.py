@@ -103,6 +103,14 @@ class Plain(Network):
         return None
 
 
+class Bright(Plain):
+    """Calls every pixel above the middle gray value a lesion, of gray images and colours alike."""
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        bright = (images_BCHW.float().mean(dim=1, keepdim=True) - 127.5) / 10
+        return torch.cat([-bright, bright], dim=1)
+
+
 class PlainClasses(Network):
     """``Plain`` for two classes: the mean of its scores over the pixels."""
 

@@ -20,16 +20,11 @@ from htunet.files import read_csv, read_json, write_json
 from htunet.inference.across import cases_of
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.plans import save_plans
-from htunet.training import record
 from htunet.training.run import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 OTHER = "Dataset904_Other"
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of the training take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

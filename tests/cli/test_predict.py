@@ -17,16 +17,11 @@ from htunet.data.label_maps import OVERLAP
 from htunet.inference.folder import FolderResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.overlays.draw import EXTRA, MISSED, RIGHT
-from htunet.training import record
 from htunet.training.run import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SIZE = (48, 40)
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

@@ -15,18 +15,12 @@ from htunet.cli.arguments import fold_number
 from htunet.cli.train import main
 from htunet.files import PART, read_json
 from htunet.paths import DatasetPaths
-from htunet.training import record, session
+from htunet.training import session
 from htunet.training.settings import TrainSettings
 
 TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num-epochs", "2")
 
-pytestmark = pytest.mark.usefixtures("log_handlers")
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("log_handlers", "without_pictures")
 
 
 def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """htunet_weights: what is there, what is missing, what is damaged, and files that somebody fetched by hand."""
 
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,22 +23,10 @@ def _tiny_architecture(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Sockets are closed, and the hub's cache is empty: what tried to use one is listed."""
+def _without_network(home: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    """Sockets are closed, and the hub's cache is empty."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    calls: list[str] = []
-
-    def closed(name: str) -> Callable:
-        def refuse(*_: object, **__: object) -> None:
-            calls.append(name)
-            raise OSError("sockets are closed in this test")
-
-        return refuse
-
-    for owner, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
-        monkeypatch.setattr(owner, name, closed(name))
-    return calls
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datase
     other = jobs["test-LN-EXT-CLIP-seg-paper-by-LN-INT-seed1"]
     assert other.needs == ("train-LN-INT-CLIP-seg-paper-seed1",)
     assert other.arguments[:3] == ("evaluate", "Dataset502_LN-EXT", "--run")
-    assert other.work.other_images == 9
+    assert other.workload.other_images == 9
 
 
 def test_other_images_under_the_papers_names_are_known_before_anything_is_trained(datasets: None) -> None:
@@ -68,7 +68,7 @@ def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
     jobs = plan_table(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,))).jobs
     trainings = [job for job in jobs if job.kind == "train"]
     assert len(trainings) == 2 * 7
-    assert {job.work.task for job in trainings} == {"seg", "cls"}
+    assert {job.workload.task for job in trainings} == {"seg", "cls"}
     smallest = next(job for job in trainings if "0.01" in job.arguments)
     assert smallest.work.train_images == 1  # 0.16 of 16 images: at least one
 
@@ -155,7 +155,7 @@ def test_what_is_missing_leaves_its_rows_out_and_is_all_named(datasets: None) ->
     plan = plan_table(
         config_of("table2", ["LN-INT", "BUSI"], methods, weights="pretrained", captions=("Words", "CURD"))
     )
-    assert {job.work.method for job in plan.jobs if job.kind == "train"} == {"UNet"}
+    assert {job.workload.method for job in plan.jobs if job.kind == "train"} == {"UNet"}
     found = {(one.kind, one.name): (one.command, rows) for one, rows in plan.excluded.items()}
     both = ["CLIP on LN-INT", "CLIP (HT) on LN-INT", "CLIP on BUSI", "CLIP (HT) on BUSI"]
     assert found == {
@@ -164,7 +164,7 @@ def test_what_is_missing_leaves_its_rows_out_and_is_all_named(datasets: None) ->
         ("data set", "BUSI"): ("htunet_convert BUSI SOURCE", ["UNet on BUSI", "CLIP on BUSI", "CLIP (HT) on BUSI"]),
     }
     assert (plan.rows, len(plan.rows_excluded)) == (6, 5)
-    later = [job.work for job in plan.later if job.kind == "train" and job.name.startswith("train-BUSI-UNet")]
+    later = [job.workload for job in plan.later if job.kind == "train" and job.name.startswith("train-BUSI-UNet")]
     assert [(work.train_images, work.other_images, work.epochs) for work in later] == [(518, 65, 200)] * 2  # Table I
 
 
@@ -187,7 +187,7 @@ def test_the_authors_lists_are_the_fold_of_each_task(datasets: None) -> None:
     cls = {"name": "paper", "task": "cls", "train": ids[4:], "val": ids[2:4], "test": ids[:2]}
     write_json(DatasetPaths("Dataset501_LN-INT").paper_splits_json, [seg, cls])
     jobs = plan_table(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,))).jobs
-    runs = {(job.work.task, job.arguments[3], job.work.other_images) for job in jobs if job.kind == "train"}
+    runs = {(job.workload.task, job.arguments[3], job.workload.other_images) for job in jobs if job.kind == "train"}
     assert runs == {("seg", "fold0", 3), ("cls", "fold1", 2)}
 
 

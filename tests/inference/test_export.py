@@ -30,16 +30,11 @@ from htunet.models import checkpoint
 from htunet.models.build import paper_plan
 from htunet.models.catalogue import CATALOGUE
 from htunet.paths import ROOTS, DatasetPaths, RunPaths
-from htunet.training import record
 from htunet.training.run import train
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 SIZES = {"one.png": (48, 40), "two.png": (31, 77)}
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

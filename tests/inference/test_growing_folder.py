@@ -14,13 +14,9 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
 from htunet.inference.growing_folder import GrowingFolder
 from htunet.paths import DatasetPaths
-from htunet.training import record
 from htunet.training.run import train
 
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def add(folder: Path, name: str, seed: int = 0) -> None:

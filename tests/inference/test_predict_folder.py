@@ -12,7 +12,7 @@ import SimpleITK
 import torch
 from builders.medical import us_region, write_dicom, write_nifti
 from builders.raw import blob
-from builders.training import Plain, tiny_plan
+from builders.training import Bright, tiny_plan
 from PIL import Image
 
 from dataset_conversion.own_images.convert import convert_own
@@ -32,20 +32,12 @@ LESION = blob(SIZE, (0.5, 0.4), 0.3)
 IMAGE = np.where(LESION, 230, 20).astype(np.uint8)
 
 
-class Threshold(Plain):
-    """Calls every pixel above the middle gray value a lesion."""
-
-    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        bright = (images_BCHW.float().mean(dim=1, keepdim=True) - 127.5) / 10
-        return torch.cat([-bright, bright], dim=1)
-
-
 @pytest.fixture
 def predictor() -> Predictor:
-    return Predictor(Threshold(2), tiny_plan(), device=torch.device("cpu"), precision=FP32)
+    return Predictor(Bright(2), tiny_plan(), device=torch.device("cpu"), precision=FP32)
 
 
-class Certain(Threshold):
+class Certain(Bright):
     """As sure of the lesion everywhere as its name says."""
 
     def __init__(self, probability: float) -> None:
@@ -121,7 +113,7 @@ def test_every_kind_of_image_is_predicted_in_its_own_size(
 
 @pytest.mark.parametrize("changes", [{"geometry": "letterbox"}, {"channels": 3}], ids=str)
 def test_the_plans_geometry_and_channels_are_obeyed(source: Path, changes: dict[str, object]) -> None:
-    predictor = Predictor(Threshold(2), tiny_plan(**changes), device=torch.device("cpu"), precision=FP32)
+    predictor = Predictor(Bright(2), tiny_plan(**changes), device=torch.device("cpu"), precision=FP32)
     Image.fromarray(IMAGE).save(source / "a.png")
     assert dice(predict_folder(predictor, images_in(source), source.parent / "masks").masks[0]) > 0.9
 

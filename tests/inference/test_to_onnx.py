@@ -27,17 +27,12 @@ from htunet.inference.export import export_run
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths
-from htunet.training import record
 from htunet.training.run import train
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 LONGEST_RUNNER = 88
 """Lines, so that anybody can read it before using it."""
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

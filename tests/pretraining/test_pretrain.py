@@ -131,8 +131,8 @@ def test_names_and_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 
 def test_some_organs_can_be_learnt_alone(tmp_path: Path) -> None:
-    work = module._Work(["UNet"], tiny_settings(organs="thyroid, breast"), tmp_path, started=0.0)
+    pretraining = module._Pretraining(["UNet"], tiny_settings(organs="thyroid, breast"), tmp_path, started=0.0)
     weights = {"breast": 0.48, "thyroid": 0.36, "lymph_node": 0.0, "prostate": 0.0, "muscle": 0.0, "vessel": 0.0}
-    assert work.simulation.organs == weights
-    simulated = work.identity["simulation"]
+    assert pretraining.simulation.organs == weights
+    simulated = pretraining.identity["simulation"]
     assert {organ: simulated[organ] for organ in weights} == weights

@@ -23,20 +23,16 @@ from htunet.models import build
 from htunet.models.backbones import BACKBONES
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.plans import save_plans
-from htunet.training import record, session
+from htunet.training import session
 from htunet.training.loader import Batch
 from htunet.training.losses.classification import focal
 from htunet.training.losses.segmentation import dice_cross_entropy
 from htunet.training.run import train
 from htunet.training.trainer import TRAINERS, ClassificationTrainer, SegmentationClassificationTrainer
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 CLASS_TASKS = ("cls", "seg+cls")
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

@@ -10,17 +10,13 @@ from builders.training import STEPS, run_of, same_tensors, tensors_in, tiny_sett
 from htunet.files import read_json
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.training import record, session
+from htunet.training import session
 from htunet.training.run import train
 from htunet.training.trainer import SegmentationTrainer
 
+pytestmark = pytest.mark.usefixtures("without_pictures", "keep_latest")
+
 EPOCHS = 3
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch, keep_latest: None) -> None:
-    """Pictures take longer than these runs. The last state is compared, too."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from htunet.experiments.cost import plan_content
-from htunet.experiments.jobs import JobCost
+from htunet.experiments.jobs import Workload
 from htunet.experiments.step_time import Trial
 from htunet.models.network import EncoderNetwork, Network
 from htunet.planning.plans import Plan, plan_from
@@ -134,7 +134,7 @@ def test_only_networks_of_images_alone_are_recorded() -> None:
 
 def plan() -> Plan:
     """Plan ``paper`` for batches of eight made-up images."""
-    content: dict[str, Any] = plan_content(JobCost(plan="paper", side=224))
+    content: dict[str, Any] = plan_content(Workload(plan="paper", side=224))
     return plan_from(content | {"batch_size": 8}, "made up")
 
 

@@ -18,15 +18,10 @@ from htunet.inference import test_set
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.plans import save_plans
 from htunet.reproducibility import training_command
-from htunet.training import record
 from htunet.training.run import train
 from htunet.training.session import Outcome
 
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def train_tiny(ratio: float | None, method: str = "Plain", **changes: object) -> Outcome:

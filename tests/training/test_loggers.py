@@ -9,13 +9,10 @@ from builders.training import STEPS, tiny_settings
 
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.training import loggers, record, session
+from htunet.training import loggers, session
 from htunet.training.run import train
 
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def train_in_two_parts(monkeypatch: pytest.MonkeyPatch, logger: str) -> Path:

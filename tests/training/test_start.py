@@ -23,19 +23,14 @@ from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
 from htunet.reproducibility import training_command
-from htunet.training import record
 from htunet.training.run import train
 from htunet.training.start import load_start, refuse_run_as_weights, refuse_seen_images
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 IDS = [f"case_{number:04d}" for number in range(6)]
 FOLD = {"train": IDS[:4], "val": IDS[4:5], "test": IDS[5:]}
 OTHER = {"train": IDS[2:], "val": IDS[1:2], "test": IDS[:1]}
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ def test_batches_are_the_same_bits_for_one_and_two_processes_and_any_workers(lar
     class Stop(Exception):  # noqa: N818
         pass
 
-    def keep(_: object, work: Any, **__: object) -> None:
-        data.append(work.data)
+    def keep(_: object, training: Any, **__: object) -> None:
+        data.append(training.data)
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch:

@@ -34,13 +34,9 @@ from htunet.training.run import Outcome, _augmentation_remarks, train
 from htunet.training.settings import TrainSettings
 from htunet.training.trainer import SegmentationTrainer
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 draw_progress = record.draw_progress
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 
 def train_tiny(method: str = "Plain", *, restart: bool = False, fold: int = 0, **changes: Any) -> Outcome:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,23 +50,6 @@ def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = home / "weights" / "CLIP"
     path.mkdir(parents=True)
     return path
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Sockets are closed: what tried to use one is listed."""
-    calls: list[str] = []
-
-    def closed(name: str) -> Callable:
-        def refuse(*_: object, **__: object) -> None:
-            calls.append(name)
-            raise OSError("sockets are closed in this test")
-
-        return refuse
-
-    for owner, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
-        monkeypatch.setattr(owner, name, closed(name))
-    return calls
 
 
 class Archive(nn.Module):
