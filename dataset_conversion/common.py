@@ -428,7 +428,7 @@ def write_case(
         NO_MASK if mask is None else write_png(folder / f"labels{ending}" / f"{case.id}.png", mask),
     )
     measured = measure_case(image[None], mask)
-    empty = measured.mask is not None and not measured.mask.held
+    empty = measured.mask is not None and not measured.mask.labels
     return Written(case=case, files=files, measured=measured, masks=masks, fitted=fitted, empty=empty)
 
 

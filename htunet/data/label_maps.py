@@ -245,13 +245,13 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
         )
     found = found or values
     _refuse_pictures(surveys, found, background)
-    if strangers := _strangers(surveys, [background, *found]):
-        having = [one.name for one in surveys if {*strangers} & one.counts.keys()]
-        texts = [listed([*map(value_text, some)]) for some in (strangers, found)]
+    if unknown := _unknown_values(surveys, [background, *found]):
+        having = [one.name for one in surveys if {*unknown} & one.counts.keys()]
+        texts = [listed([*map(value_text, some)]) for some in (unknown, found)]
         raise UsageError(
             f"{counted(len(having), 'mask')} ({listed(having)}) hold values that are neither labels nor between them "
             f"({texts[0]}; the labels are {texts[1]}): small areas, drawn outlines or text. Say what they mean: "
-            f'--labels "lesion={value_text(found[0])},background={value_text(background)}+{value_text(strangers[0])}".'
+            f'--labels "lesion={value_text(found[0])},background={value_text(background)}+{value_text(unknown[0])}".'
         )
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)
@@ -317,7 +317,7 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
         )
 
 
-def _strangers(surveys: Sequence[Survey], known: Sequence[int]) -> list[int]:
+def _unknown_values(surveys: Sequence[Survey], known: Sequence[int]) -> list[int]:
     """The values, most frequent first, that no blurred edge between ``known`` ones can have; none if they are rare."""
     channels = _channels(np.array(known))
     far, marked = Counter[int](), 0
@@ -400,7 +400,7 @@ def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
     for value in blended:  # what is near a known value belongs to it
         away = [np.abs(_channels(np.array([value]))[0] - other).max() for other, _ in near]
         refused |= {value} if min(away) > LOSSY_REACH else set()
-    refused |= {*_strangers(surveys, [*known])}
+    refused |= {*_unknown_values(surveys, [*known])}
     return _made(tuple(names), pairs, "given", frozenset(refused))
 
 

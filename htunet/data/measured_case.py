@@ -36,7 +36,7 @@ Files = tuple[str, str]
 class MarkedLabels:
     """What one mask looks like."""
 
-    held: frozenset[int]
+    labels: frozenset[int]
     """Its labels, background excluded."""
     surrounding: int | None
     """The label that covers most of the image and most of its edge, as background does."""
@@ -104,11 +104,11 @@ def marked_labels(mask_HW: UInt8) -> MarkedLabels:
     largest = int(counts[1:].argmax()) + 1
     edge = np.concatenate([mask_HW[0], mask_HW[-1], mask_HW[:, 0], mask_HW[:, -1]])
     surrounds = counts[largest] > mask_HW.size / 2 and (edge == largest).mean() > 1 / 2
-    held = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
+    labels = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
     sides = [side > 0 for side in (mask_HW, mask_HW[::-1], mask_HW.T, mask_HW.T[::-1]) if len(side) > FRAME_WIDTH]
     framed = any(side[0].all() and side[FRAME_WIDTH].mean() < 1 / 2 for side in sides)
-    outline = bool(held) and not (framed and edge.all()) and is_outline(mask_HW > 0)
-    return MarkedLabels(held, largest if surrounds else None, outline, framed and not outline)
+    outline = bool(labels) and not (framed and edge.all()) and is_outline(mask_HW > 0)
+    return MarkedLabels(labels, largest if surrounds else None, outline, framed and not outline)
 
 
 class MeasuredCases(Mapping[str, MeasuredCase]):
@@ -180,7 +180,7 @@ def _row_type(channels: int) -> np.dtype[np.void]:
 
 def _row(files: Files, case: MeasuredCase) -> tuple[object, ...]:
     mask, label = (case.mask, files[1]) if case.mask else (MarkedLabels(frozenset(), None, is_outline=False), NO_MASK)
-    held = np.isin(np.arange(256), list(mask.held))
+    held = np.isin(np.arange(256), list(mask.labels))
     one = case.signature
     return (
         *(files[0], label), *(one.content, one.bits, one.thumbnail), held,

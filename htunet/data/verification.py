@@ -175,12 +175,12 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
             measured = measure_case(image, label)
     signature = measured.signature if measured else None if image is None else signature_of(image)
     mask = measured.mask if measured else None if label is None else marked_labels(label)
-    if mask and (unexpected := sorted(mask.held.difference(allowed))):
+    if mask and (unexpected := sorted(mask.labels.difference(allowed))):
         values = listed([*map(str, unexpected)])
         text = f"{label_name} holds the values {values}; dataset.json names {list(allowed)}. Write class "
         text += "indices, or convert the files with htunet_convert --images and --masks, which takes other values, too."
         problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
-    if mask and not mask.held:
+    if mask and not mask.labels:
         text = f"{label_name} is empty, which is right for an image without a lesion."
         problems.append(Problem("empty_mask", WARNING, (label_name,), text))
     return _Checked(tuple(problems), signature, mask, measured, remarks)
@@ -188,7 +188,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
 
 def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) -> Iterator[Problem]:
     """What no mask shows alone: labels that never occur, background drawn as a label, outlines in place of areas."""
-    marked = [(case, mask) for case, mask in known if mask.held]
+    marked = [(case, mask) for case, mask in known if mask.labels]
     names = {value: name for name, value in raw.info.labels.items()}
     if known and not marked:
         text = (
@@ -202,7 +202,7 @@ def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) 
         files = tuple(str(raw.label_path(case).relative_to(raw.paths.raw)) for case in cases)
         return Problem(kind, WARNING, files, f"{text} Such as: {listed([case.id for case in cases])}.")
 
-    held = {value for _, mask in marked for value in mask.held}
+    held = {value for _, mask in marked for value in mask.labels}
     for value in sorted(set(names) - {0} - held) if marked else ():
         text = (
             f"No mask holds the label {value} ({names[value]}) of dataset.json: nothing of it can be learnt or scored."

@@ -229,7 +229,7 @@ def test_the_policy_for_masks_does_not_touch_the_classes_of_a_run_that_learns_bo
     of_truth = only(found, metric="probability_of_truth", a="A", b="B")
     assert of_truth["mean_difference"] == pytest.approx(0.5 * 2 / 3)
     rows = table_rows(contents, kind=CLASSIFICATION)
-    assert len({row.rivalry for row in rows}) == 1
+    assert len({row.ranking_group for row in rows}) == 1
 
 
 @pytest.mark.parametrize("with_masks", [False, True], ids=["", "and masks alone"])

@@ -50,7 +50,7 @@ PANELS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class MethodProbabilities:
     """The probabilities of one method for the test cases of a data set, of all its runs."""
 
     name: str
@@ -82,7 +82,7 @@ def reliability_diagrams(results: Results) -> list[Drawing]:
     return evaluated_drawings(results, "classification", "reliability", _draw_reliability)
 
 
-def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[Judged]:
+def method_probabilities(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[MethodProbabilities]:
     """One entry a method, in the paper's order; runs on other test cases or classes than the first's are counted."""
     found = []
     for name, members in by_arm(runs, contents).items():
@@ -93,7 +93,7 @@ def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> li
                 and {case["case"] for case in part["cases"]} == {*first}]  # fmt: skip
         values = [{case["case"]: case["probabilities"] for case in part["cases"]} for part in same]
         found.append(
-            Judged(
+            MethodProbabilities(
                 name=name,
                 method=members[0].method,
                 classes=classes,
@@ -130,19 +130,19 @@ def _at(false_P: Floats, false: Floats, true: Floats, *, last: bool) -> Floats:
     return np.where(false[place] == false_P, true[place], between_P)
 
 
-def mean_ece(one: Judged) -> float:
+def mean_ece(one: MethodProbabilities) -> float:
     """Expected calibration error, the mean of those of the runs."""
     return float(np.mean([calibration(values_NK, one.truth_N).values["ece"] for values_NK in one.values_SNK]))
 
 
-def pooled_bins(one: Judged) -> list[Bin]:
+def pooled_bins(one: MethodProbabilities) -> list[Bin]:
     """The bins of the reliability diagram that hold cases, of all runs together."""
     runs, cases, classes = one.values_SNK.shape
     bins = reliability(one.values_SNK.reshape(runs * cases, classes), np.tile(one.truth_N, runs))
     return [b for b in bins if b.n]
 
 
-def auc_of(one: Judged, k: int) -> Estimate:
+def auc_of(one: MethodProbabilities, k: int) -> Estimate:
     """The AUC of class k against the others, the mean of those of the runs, with its interval over cases or groups."""
     values_SN2, truth_N = one.against_others(k)
     figures = bootstrap_estimates(lambda w: {"auc": auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
@@ -150,7 +150,7 @@ def auc_of(one: Judged, k: int) -> Estimate:
 
 
 def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
-    found = judged(runs, contents)
+    found = method_probabilities(runs, contents)
     first = found[0]  # the positive class has a curve, of more than two classes each against all others
     drawn = [first.positive] if first.positive else first.classes
     with in_style():
@@ -176,7 +176,7 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
     return figure
 
 
-def _add_roc(panel: Axes, one: Judged, k: int, look: Look) -> None:
+def _add_roc(panel: Axes, one: MethodProbabilities, k: int, look: Look) -> None:
     values_SN2, truth_N = one.against_others(k)
     if truth_N.all() or not truth_N.any():
         return
@@ -188,7 +188,7 @@ def _add_roc(panel: Axes, one: Judged, k: int, look: Look) -> None:
 
 
 def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
-    found = judged(runs, contents)
+    found = method_probabilities(runs, contents)
     columns = min(PANELS, len(found))
     lines = -(-len(found) // columns)
     low = 1 / max(len(one.classes) for one in found)
@@ -214,7 +214,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
     return figure
 
 
-def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
+def _add_reliability(panel: Axes, one: MethodProbabilities, low: float) -> None:
     look, bins = look_of(one.method), pooled_bins(one)
     x, y = [b.confidence or 0.0 for b in bins], [b.accuracy or 0.0 for b in bins]
     total = sum(b.n for b in bins)
@@ -236,7 +236,7 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
     panel.grid()
 
 
-def other_cases(found: Sequence[Judged]) -> Iterator[str]:
+def other_cases(found: Sequence[MethodProbabilities]) -> Iterator[str]:
     """What is not compared on the same test cases."""
     if number := sum(one.n_other_cases for one in found):
         folds = some(sorted({one.fold for one in found}))

@@ -70,8 +70,8 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             candidates = [one for one in known if learnt[one.arm] == most]
             # nor is who is tested on others: the most methods, then the most images, say which
             rows = {one.arm: one.rows[kind.name] for one in candidates}
-            rivals = Counter(row.rivalry for row in rows.values())
-            ranks = {arm: (rivals[row.rivalry], len(row.tested.cases), row.values[kind.main].mean)
+            groups = Counter(row.ranking_group for row in rows.values())
+            ranks = {arm: (groups[row.ranking_group], len(row.tested.cases), row.values[kind.main].mean)
                      for arm, row in rows.items()}  # fmt: skip
             best = max(candidates, key=lambda one: (not one.random, ranks[one.arm]))
             row, metric = best.rows[kind.name], METRICS[kind.main]
@@ -89,7 +89,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 method=best.name,
                 estimate=estimate,
                 interval=interval,
-                facts=tuple(filter(None, _facts(best, kind, (rivals[row.rivalry], len(known)), study.by_size))),
+                facts=tuple(filter(None, _facts(best, kind, (groups[row.ranking_group], len(known)), study.by_size))),
                 weights="random weights" if best.random else WEIGHTS.get(source, started),
                 random=best.random,
             )

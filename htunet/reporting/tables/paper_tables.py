@@ -212,24 +212,24 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
 
 def _ranked(cells: Sequence[Cell]) -> list[Cell]:
     """The best and the second value of each data set, metric and group of rows, as they are printed."""
-    rivals: dict[tuple[Any, ...], set[float]] = {}
+    groups: dict[tuple[Any, ...], set[float]] = {}
     for cell in cells:
-        values = rivals.setdefault(_rivalry(cell), set())
+        values = groups.setdefault(_ranking_group(cell), set())
         values |= set() if cell.estimate.mean is None else {round(cell.estimate.mean, 2)}
     found = []
     for cell in cells:
-        values = rivals[_rivalry(cell)]
+        values = groups[_ranking_group(cell)]
         best = sorted(values, reverse=METRICS[cell.metric].higher_is_better)[:2] if len(values) > 1 else []
         own = None if cell.estimate.mean is None else round(cell.estimate.mean, 2)
         found.append(replace(cell, rank=best.index(own) + 1 if own in best else 0))
     return found
 
 
-def _rivalry(cell: Cell) -> tuple[Any, ...]:
+def _ranking_group(cell: Cell) -> tuple[Any, ...]:
     """Equal for cells that are ranked together: pixels of inputs of different sizes are different units.
 
     So are values of other test images; those of a mean over data sets are of many.
     """
     size = cell.trained.input_size if cell.trained and METRICS[cell.metric].unit == "px" else ()
-    tested = cell.trained.rivalry if cell.trained and cell.dataset != AVERAGE else ()
+    tested = cell.trained.ranking_group if cell.trained and cell.dataset != AVERAGE else ()
     return cell.line.group, cell.dataset, cell.metric, size, tested

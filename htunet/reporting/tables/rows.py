@@ -88,7 +88,7 @@ class Row:
         return tuple(plan.get("input_size") or ())
 
     @property
-    def rivalry(self) -> tuple[Any, ...]:
+    def ranking_group(self) -> tuple[Any, ...]:
         """Equal for rows whose values may be ranked: of the same test images, scored alike."""
         return self.policy, self.tested.positive, frozenset(self.tested.cases) or self.tested.n_cases
 
@@ -510,7 +510,7 @@ def _with_best(
 
     Pixels of inputs of different sizes are different units: of each size there is a best one.
     """
-    keys = [[(row[0].text, place, member.rivalry, member.input_size if column.unit == "px" else ())
+    keys = [[(row[0].text, place, member.ranking_group, member.input_size if column.unit == "px" else ())
              for place, column in enumerate(columns)] for row, member in zip(rows, members, strict=True)]  # fmt: skip
     values: dict[tuple[Any, ...], list[Any]] = {}
     for row, own in zip(rows, keys, strict=True):

@@ -10,12 +10,12 @@ from sklearn.metrics import auc, roc_auc_score
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures import class_curves
 from htunet.reporting.figures.class_curves import (
-    Judged,
+    MethodProbabilities,
     _draw_roc,
     auc_of,
-    judged,
     mean_ece,
     mean_roc,
+    method_probabilities,
     other_cases,
     pooled_bins,
 )
@@ -31,13 +31,13 @@ def run(seed: int = 1, fold: int = 0) -> RunPaths:
 
 
 @pytest.fixture
-def both() -> Judged:
+def both() -> MethodProbabilities:
     contents = {run(1): classes("CLIP_HT", FIRST, TRUTH), run(2): classes("CLIP_HT", SECOND, TRUTH, seed=2)}
-    (one,) = judged(list(contents), contents)
+    (one,) = method_probabilities(list(contents), contents)
     return one
 
 
-def test_runs_of_one_method_are_put_together_case_by_case(both: Judged) -> None:
+def test_runs_of_one_method_are_put_together_case_by_case(both: MethodProbabilities) -> None:
     assert both.truth_N.tolist() == [0, 1, 0, 1]
     assert both.values_SNK.shape == (2, 4, 2)
     assert both.values_SNK[:, 2, 1].tolist() == [0.7, 0.3]
@@ -49,13 +49,13 @@ def test_runs_on_other_cases_are_counted_and_not_mixed_in() -> None:
         run(1): classes("CLIP_HT", FIRST, TRUTH),
         run(1, fold=1): classes("CLIP_HT", other, {"e": "benign", "f": "malignant"}, fold=1),
     }
-    (one,) = judged(list(contents), contents)
+    (one,) = method_probabilities(list(contents), contents)
     assert (len(one.values_SNK), one.n_other_cases) == (1, 1)
     assert [*other_cases([one])] == ["Of fold 0 alone; not shown: 1 run on other test cases or classes."]
 
 
-def test_a_method_on_other_test_cases_is_named(both: Judged) -> None:
-    other = Judged(**{**vars(both), "name": "CLIP", "cases": ("a", "b", "c", "e")})
+def test_a_method_on_other_test_cases_is_named(both: MethodProbabilities) -> None:
+    other = MethodProbabilities(**{**vars(both), "name": "CLIP", "cases": ("a", "b", "c", "e")})
     assert [*other_cases([both, other])] == ["On other test cases than those in the title: CLIP."]
     assert not [*other_cases([both, both])]
 
@@ -71,7 +71,7 @@ def test_classes_are_found_by_their_names_whatever_their_order_and_number(monkey
     renamed["htunet"]["classification"]["classes"] = ["a", "b"]
     methods = {"CLIP_HT": classes("CLIP_HT", scores, truth), "UNet": turned, "ResNet18": more}
     contents = {replace(run(), method=method): content for method, content in methods.items()} | {run(2): renamed}
-    found = judged(list(contents), contents)
+    found = method_probabilities(list(contents), contents)
     assert {one.name: one.n_other_cases for one in found} == {"UNet": 0, "ResNet18": 0, "CLIP (HT)": 1}
     monkeypatch.setattr(class_curves, "random_weights_note", lambda _: "")
     with in_style():
@@ -98,7 +98,7 @@ def test_the_area_below_the_mean_curve_is_the_mean_of_the_areas() -> None:
     assert auc(*mean_roc(scores, positive)) == pytest.approx(np.mean(areas))
 
 
-def test_the_auc_is_the_mean_of_the_runs_with_an_interval_around_it(both: Judged) -> None:
+def test_the_auc_is_the_mean_of_the_runs_with_an_interval_around_it(both: MethodProbabilities) -> None:
     area = auc_of(both, 1)
     assert area.value == pytest.approx((3 / 4 + 1) / 2)
     assert area.low is not None
@@ -106,10 +106,10 @@ def test_the_auc_is_the_mean_of_the_runs_with_an_interval_around_it(both: Judged
     assert area.low <= area.value <= area.high
 
 
-def test_the_error_is_that_of_the_bins_and_bins_hold_the_cases_of_all_runs(both: Judged) -> None:
+def test_the_error_is_that_of_the_bins_and_bins_hold_the_cases_of_all_runs(both: MethodProbabilities) -> None:
     # each case of each run lies in a bin of its own here but 0.9 and 0.9: |right - confidence| each, over 4 cases
     first = (0.2 + 0.4 + 0.7 + 0.1) / 4
-    assert mean_ece(Judged(**{**vars(both), "values_SNK": both.values_SNK[:1]})) == pytest.approx(first)
+    assert mean_ece(MethodProbabilities(**{**vars(both), "values_SNK": both.values_SNK[:1]})) == pytest.approx(first)
     assert sum(b.n for b in pooled_bins(both)) == 8
 
 
