@@ -15,11 +15,12 @@ from dataset_conversion.common import read_mask
 from dataset_conversion.formats.annotations import ENDINGS, read_annotations
 from dataset_conversion.formats.coco import read_coco
 from dataset_conversion.formats.polygons import fill_polygons, polygons_of
-from dataset_conversion.formats.shapes import BACKGROUND, BEYOND, AnnotatedImage, draw
+from dataset_conversion.formats.shapes import BEYOND, AnnotatedImage, draw
 from htunet.data.folders import files_in
 from htunet.data.formats.excel import SPREADSHEETS
 from htunet.data.formats.stacks import ENDINGS as IMAGES
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
+from htunet.data.label_maps import BACKGROUND
 from htunet.data.names import listed
 from htunet.data.review_case import ACCEPTED, Correction, ReviewCase
 from htunet.errors import HtunetError, UsageError

@@ -11,13 +11,13 @@ from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too
 from dataset_conversion.captions.images import FoundImages, PairJob, base_name, find_images, write_pair
 from dataset_conversion.common import ConversionReport, Options, SourceFacts, raw_folder, run_jobs
 from htunet.data.captions import IMAGES, CaptionInfo, CaptionPair, write_captions
+from htunet.data.names import LONGEST_ID
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
 
 GENERAL = frozenset({"name", "workers"})
 """Options that every converter of captions honours."""
-LONGEST_ID = 80
 NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]+")
 SHOWN = 40
 
@@ -91,7 +91,7 @@ def convert_captions(
             published=facts.published,
             found=dict(reading.found),
             drops=dict(sorted(drops.items(), key=lambda item: (-item[1], item[0]))),
-            notes=[printable(note) for note in reading.notes],
+            notes=[as_utf8(note) for note in reading.notes],
         )
         info = write_captions(folder, info, pairs, excluded)
     return caption_report(source, facts, info, excluded, replaced=replaced)
@@ -123,10 +123,10 @@ def reason_kind(reason: str) -> str:
 
 def excluded_text(where: str, reason: str) -> Excluded:
     """A text that cannot be used, by its place in the download; ``reason`` is counted up to its first colon."""
-    return Excluded(source=printable(where), class_name="", reason=printable(reason))
+    return Excluded(source=as_utf8(where), class_name="", reason=as_utf8(reason))
 
 
-def printable(text: str) -> str:
+def as_utf8(text: str) -> str:
     """``text`` without halves of characters (lone surrogates), which no file in UTF-8 can hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -165,10 +165,10 @@ def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[li
         pair = CaptionPair(
             image=f"{IMAGES}/{pair_id}.png",
             caption=text.caption,
-            source=printable(image.source),
+            source=as_utf8(image.source),
             id=pair_id,
             language=language_of(text.caption),
-            group=printable(text.group or image.source * (shown[image.source] > 1)),
+            group=as_utf8(text.group or image.source * (shown[image.source] > 1)),
         )
         jobs.append(PairJob(pair=pair, path=image.path, where=text.where, min_side=min_side))
     return jobs, excluded

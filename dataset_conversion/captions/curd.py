@@ -17,12 +17,12 @@ from dataset_conversion.captions.translation import LanguageModel, read_translat
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
+from htunet.data.splits import SPLITS
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
 ORGANS = {"mammary": "Mammary", "thyroid": "Thyroid", "liver": "Liver"}
-SPLITS = ("train", "val", "test")
 CHINESE = "zh"
 
 SIZES = ("_2DS_", "_3DS_", "_SMM_", "_SCM_")

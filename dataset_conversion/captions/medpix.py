@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text, printable
+from dataset_conversion.captions.common import GENERAL, Reading, Text, as_utf8, convert_captions, excluded_text
 from dataset_conversion.captions.images import base_name
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
@@ -90,7 +90,7 @@ def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterat
         if not isinstance(description, dict) or not isinstance(record.get("image"), str) or not record["image"]:
             yield excluded_text(where, "malformed record: an object with image and Description is expected")
             continue
-        reading.found[printable(str(record.get("Type") or "no type"))] += 1
+        reading.found[as_utf8(str(record.get("Type") or "no type"))] += 1
         image, caption, case = record["image"], description.get("Caption"), record.get("U_id")
         if not isinstance(caption, str):
             yield excluded_text(f"{where}: {image}", "no caption")

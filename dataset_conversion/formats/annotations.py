@@ -8,10 +8,11 @@ from typing import Any
 from dataset_conversion.formats.coco import LISTS, read_coco
 from dataset_conversion.formats.cvat import read_cvat
 from dataset_conversion.formats.labelme import read_labelme
-from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, AnnotationFile
+from dataset_conversion.formats.shapes import AnnotatedImage, AnnotationFile
 from dataset_conversion.formats.via import CSV_COLUMNS, read_via
 from htunet.data.folders import files_in
 from htunet.data.image_io import MOST_LABELS
+from htunet.data.label_maps import BACKGROUND
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, counted
 from htunet.files import lines, read_json

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.formats.shapes import (
-    BACKGROUND,
     CROWD,
     AnnotatedImage,
     AnnotationFile,
@@ -14,6 +13,7 @@ from dataset_conversion.formats.shapes import (
     short,
 )
 from htunet.data.image_io import MAX_PIXELS
+from htunet.data.label_maps import BACKGROUND
 from htunet.data.names import WHOLE, listed
 from htunet.errors import HtunetError, counted
 from htunet.files import read_object

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_conversion.formats.coco import pixel_size
 from dataset_conversion.formats.shapes import (
-    BACKGROUND,
     NO_AREA,
     AnnotatedImage,
     AnnotationFile,
@@ -18,6 +17,7 @@ from dataset_conversion.formats.shapes import (
     rectangle,
 )
 from dataset_conversion.formats.xml_files import read_xml
+from htunet.data.label_maps import BACKGROUND
 from htunet.errors import HtunetError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.image_io import MAX_PIXELS, UInt8
+from htunet.data.label_maps import BACKGROUND, LESION
 from htunet.data.names import printable
 from htunet.errors import HtunetError, counted, shortened
 
@@ -23,9 +24,6 @@ MOST_CROSSINGS = 10_000_000
 """Most crossings of a polygon's edges with an image's rows; an outline of the largest image has ten thousand."""
 FARTHEST = 1e9
 """Pixels; a coordinate beyond it is no place in an image nor near one."""
-BACKGROUND = "background"
-LESION = "lesion"
-"""The label of shapes that have none."""
 PlacedMask = tuple[NDArray[np.bool_], int, int]
 """A part of an image, and the row and the column where it begins."""
 

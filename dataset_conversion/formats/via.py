@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.formats.shapes import (
-    BACKGROUND,
-    LESION,
     NO_AREA,
     AnnotatedImage,
     AnnotationFile,
@@ -21,6 +19,7 @@ from dataset_conversion.formats.shapes import (
     rectangle,
     short,
 )
+from htunet.data.label_maps import BACKGROUND, LESION
 from htunet.errors import HtunetError
 from htunet.files import parse_json, read_csv
 

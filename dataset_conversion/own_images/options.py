@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage
+from dataset_conversion.formats.shapes import AnnotatedImage
+from htunet.data.label_maps import BACKGROUND
 from htunet.data.names import printable
 from htunet.data.raw import Excluded
 from htunet.errors import UsageError

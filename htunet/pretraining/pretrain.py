@@ -99,7 +99,7 @@ def pretrain(
 
 
 class _Pretraining:
-    """One call."""
+    """One call of ``pretrain``: its folders, its images and the settings that identify it."""
 
     def __init__(self, names: Sequence[str], settings: PretrainSettings, out: Path, started: float) -> None:
         self.settings, self.started = settings, started
@@ -197,7 +197,7 @@ class _Pretraining:
 
 
 class _Training:
-    """The loop."""
+    """The networks, their optimizers and the loop that trains them."""
 
     def __init__(
         self, pretraining: "_Pretraining", pool: Pool, advance: _Advance, before: Mapping[str, torch.Tensor]
