@@ -55,6 +55,15 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def tiny_clip(without_pictures: None) -> Iterator[None]:
+    """CLIP's two towers are tiny ones, without pictures of their training."""
+    from builders.contrastive import tiny_contrastive
+
+    with tiny_contrastive():
+        yield
+
+
+@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Sockets are closed: what tried to use one is listed."""
     calls: list[str] = []

@@ -1,6 +1,6 @@
 """The small study whose tables are held: three methods, two seeds, a few-shot run, missed cases, classes, prompts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from builders.results import classes, masks
@@ -46,7 +46,7 @@ def contents() -> list[dict[str, Any]]:
     ]
 
 
-def by_run(found: list[dict[str, Any]]) -> dict[RunPaths, Mapping[str, Any]]:
+def by_run(found: Iterable[Mapping[str, Any]]) -> dict[RunPaths, Mapping[str, Any]]:
     """Each content at the place of its run."""
     return {_run(content["htunet"]): content for content in found}
 

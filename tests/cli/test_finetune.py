@@ -1,18 +1,16 @@
 """The command htunet_finetune: what it says, its exit codes, and that nothing heavy starts before an error."""
 
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from builders.contrastive import build_captions, tiny_contrastive
+from builders.contrastive import build_captions
 from builders.training import build_training
 
 from htunet.cli.finetune import main
 from htunet.data.captions import CaptionInfo, write_captions
 from htunet.files import read_json
 from htunet.paths import DatasetPaths, FinetuningPaths
-from htunet.training import record
 from htunet.training.settings import FinetuneSettings
 
 SMALL = ("--input-size", "32", "--batch-size", "8", "--num-epochs", "2", "--weights", "random")
@@ -20,14 +18,7 @@ TINY = (*SMALL, "--device", "cpu", "--precision", "fp32", "--workers", "0")
 WORDS = ("CLIP_HT", "-d", "Words")
 RUN = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1)
 
-pytestmark = pytest.mark.usefixtures("home", "log_handlers")
-
-
-@pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
-    with tiny_contrastive():
-        yield
+pytestmark = pytest.mark.usefixtures("home", "log_handlers", "tiny_clip")
 
 
 def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

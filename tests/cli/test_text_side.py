@@ -1,13 +1,12 @@
 """The commands htunet_zero_shot and htunet_retrieval: files, words, exit codes, and errors before anything heavy."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
+from builders.contrastive import build_captions, tiny_finetuning
 from builders.training import build_training
 from PIL import Image
 
@@ -25,20 +24,14 @@ from htunet.inference.text_side import named_by_content, towers_name
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths
 from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
-from htunet.training import record
 from htunet.training.finetuning import finetune
+
+pytestmark = pytest.mark.usefixtures("home", "tiny_clip")
 
 RANDOM = ("--weights", "random", "--device", "cpu")
 TINY = ("Tiny", "CLIP", "--plan", "tiny", *RANDOM)
 BREAST = ("--prompts", "breast")
 TOWERS = "CLIP__random__plan_tiny__prompts_breast"
-
-
-@pytest.fixture(autouse=True)
-def _tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
-    with tiny_contrastive():
-        yield
 
 
 @pytest.fixture

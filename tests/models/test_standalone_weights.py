@@ -1,12 +1,11 @@
 """DINOv2, CLIPSeg and ResNet18 from files as they are published: the library's own outputs, and nothing else passes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders.backbone import draw, tiny_dino, tiny_in_place_of_clip
+from builders.backbone import draw, tiny_dino
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -21,16 +20,12 @@ from htunet.models.standalone.resnet import ResNet18
 from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 REAL_TRUNK, REAL_CONFIG = dinov2.trunk, dict(clipseg.CONFIG)
 PROMPTS = ["breast lesion", "a cyst"]
 CAT = [49406, 320, 1125, 539, 320, 2368, 49407]
 """OpenAI's tokens of "a photo of a cat", between those of the start and the end."""
-
-
-@pytest.fixture(autouse=True)
-def _tiny() -> Iterator[None]:
-    with tiny_in_place_of_clip():
-        yield
 
 
 def built(method: str, weights: Path | str, *, task: str = "seg", labels: int = 3) -> tuple[Network, WeightsRecord]:

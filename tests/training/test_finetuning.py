@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
+from builders.contrastive import build_captions, tiny_finetuning
 from builders.training import build_training, same_tensors, tensors_in, tiny_plan, tiny_settings
 from PIL import Image
 
@@ -21,21 +21,16 @@ from htunet.paths import RunPaths, find_dataset, find_runs
 from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.plans import save_plans
 from htunet.preprocessing.caption_arrays import _centre_crop, prepare_captions
-from htunet.training import record, session
+from htunet.training import session
 from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.finetuning import finetune
 from htunet.training.pairs import shuffled
 from htunet.training.run import train
 from htunet.training.session import Outcome
 
+pytestmark = pytest.mark.usefixtures("home", "tiny_clip")
+
 SIZE = {"input_size": (32, 32)}
-
-
-@pytest.fixture(autouse=True)
-def _tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
-    with tiny_contrastive():
-        yield
 
 
 def finetune_tiny(*datasets: str, method: str = "CLIP_HT", shuffle: bool = False, **changes: Any) -> Outcome:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from builders.results import DATASET, classes, masks
 from builders.run import build_dataset
+from builders.small_study import by_run
 
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths
@@ -26,18 +27,8 @@ from htunet.reproducibility import training_command
 TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
 
 
-def contents(*found: Mapping[str, Any]) -> dict[RunPaths, Mapping[str, Any]]:
-    """Each content at the place of its run."""
-    return {_run(content["htunet"]): content for content in found}
-
-
-def _run(own: Mapping[str, Any]) -> RunPaths:
-    where = (DatasetPaths(own["dataset"]), own["trainer"], own["plan"], own["method"], own["fold"], own["seed"])
-    return RunPaths(*where, own["ratio"])
-
-
 def report_of(*found: Mapping[str, Any], **options: Any) -> ReportContent:
-    return collect(study_of(contents(*found), terms=TERMS, **options))
+    return collect(study_of(by_run(found), terms=TERMS, **options))
 
 
 def texts(table: Table, row: int) -> Sequence[str]:
