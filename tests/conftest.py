@@ -19,6 +19,7 @@ SAMPLES = Path(os.environ.get("HTUNET_SAMPLES", Path(__file__).parents[2] / "sha
 
 LONGEST = (
     *("test_reproduce", "test_table1_full_counts", "test_several_processes", "test_to_onnx", "test_kills"),
+    "test_attack",
     *("test_contrastive_processes", "test_robustness", "test_finetuning", "test_pipeline", "test_network"),
 )
 """Files of tests that take longest, in this order; a file left to the end would keep one worker alone at work."""

@@ -144,7 +144,6 @@ FILES: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
 
 LABELS = np.zeros((12, 16), np.uint8)
 LABELS[2:7, 3:6], LABELS[8:11, 9:15] = 1, 2
-TWO_LABELS = np.stack([LABELS, LABELS[::-1]])
 MASKS: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
     **{name: (write, LABELS, LABELS) for name, write in ONE.items()},
     **{
