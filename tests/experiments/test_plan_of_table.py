@@ -70,7 +70,7 @@ def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
     assert len(trainings) == 2 * 7
     assert {job.workload.task for job in trainings} == {"seg", "cls"}
     smallest = next(job for job in trainings if "0.01" in job.arguments)
-    assert smallest.work.train_images == 1  # 0.16 of 16 images: at least one
+    assert smallest.workload.train_images == 1  # 0.16 of 16 images: at least one
 
 
 def test_zero_shot_rows_ask_once_with_and_without_an_adapter(datasets: None) -> None:
