@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from htunet.cli.command import log_on_terminal, make_parser, print_next, run_command
-from htunet.errors import UsageError
+from htunet.errors import UsageError, option
 from htunet.paths import find_dataset
+
+OF_PLANNING = ("split_by", "splits", "num_folds")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +57,8 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.splits and len(options.datasets) > 1:
         raise UsageError(f"--splits is the split of one data set; --datasets names {len(options.datasets)}.")
+    if options.verify_only and (given := [name for name in OF_PLANNING if getattr(options, name) is not None]):
+        raise UsageError(f"{', '.join(map(option, given))}: --verify-only plans and writes nothing. Omit one of both.")
     names = ("plans", "split_by", "num_folds", "splits", "workers", "memory_gb")
     request = PrepareRequest(**{name: getattr(options, name) for name in names})
     for dataset in [find_dataset(name) for name in options.datasets]:

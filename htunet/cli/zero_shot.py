@@ -40,7 +40,7 @@ def add_text_side(parser: argparse.ArgumentParser) -> None:
         "an adapter)"
     )
     parser.add_argument("--adapter", help=adapter)
-    weights = "frozen weights: pretrained, random, or the path of a file (default: %(default)s)"
+    weights = "frozen weights: pretrained, phantom (PhantomCLIP), random, or the path of a file (default: %(default)s)"
     parser.add_argument("--weights", default="pretrained", help=weights)
     seed = "seed of the fine-tuning, if there are several (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=1, help=seed)

@@ -77,10 +77,11 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     remarks += _augmentation_remarks(plan)
     backbone = parse_method(method).backbone
     of_pretraining = settings.weights == PHANTOM or is_simulated(settings.weights)
-    if of_pretraining or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
+    continues_pretraining = bool(settings.start_from) and is_simulated(str(settings.start_from))
+    if of_pretraining or continues_pretraining or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
         plan = from_phantom(plan, settings.num_epochs, frozen=keeps_encoder(method))
         remarks += [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
-        label = label or PHANTOM * (backbone is None)
+        label = label or PHANTOM * (backbone is None and of_pretraining)
     group = (paths, type(trainer).__name__, plan.name, method)
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=label)
     learnt = training_fold(run, preprocessed, settings.ratio)

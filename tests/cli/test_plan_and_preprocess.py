@@ -216,6 +216,11 @@ def test_a_plan_edited_by_hand_is_kept_and_preprocessed(tiny: DatasetPaths, caps
     assert PreprocessedDataset(tiny.plan_folder("mine")).images.shape[2:] == (64, 96)
 
 
+def test_verify_only_takes_no_option_of_planning(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--verify-only", "--splits", "lists.json", "--num-folds", "5") == 2
+    assert "--splits, --num-folds: --verify-only plans and writes nothing" in capsys.readouterr().err
+
+
 def test_verify_only_writes_nothing(tiny: DatasetPaths, capsys: Output) -> None:
     assert run("--verify-only") == 0
     assert "verified" in capsys.readouterr().out

@@ -61,6 +61,18 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     assert isinstance(first, torch.Tensor)
 
 
+@pytest.mark.parametrize("option", ["weights", "start_from"])
+def test_the_same_file_starts_as_gently_by_either_option(tiny: DatasetPaths, home: Path, option: str) -> None:
+    file = drawn_weights("UNet", home / "made")
+    planned = _signed(tiny_plan(name="adaptive", learning_rate=1e-3))
+    write_arrays(tiny, planned)
+    save_plans(tiny.plans_json, {"adaptive": planned})
+    changes = {"plan": "adaptive", "num_epochs": 20, "device": "cpu", "precision": "fp32", "workers": 0}
+    outcome = api.train("Tiny", "UNet", 0, TrainSettings(**changes, **{option: str(file)}))  # type: ignore[arg-type]
+    plan = read_object(outcome.run.settings_json)["plan_content"]
+    assert (plan["learning_rate"], plan["warm_up_epochs"]) == (1e-4, 2)
+
+
 def test_weights_that_somebody_made_with_htunet_pretrain_start_as_gently(tiny: DatasetPaths, home: Path) -> None:
     file = drawn_weights("UNet", home / "made").rename(home / "renamed.safetensors")
     planned = _signed(tiny_plan(name="adaptive"))

@@ -91,8 +91,8 @@ def _how_to_get(name: str, file: PublishedFile, what: str) -> str:
     return (
         f"The {what} of {name} are not on this machine: {file.name} ({size_text(file)}) in {folder}/. Fetch them once "
         f"with: htunet_weights download {name}. Without a network here, fetch {address(file)} elsewhere and put it "
-        f"into that folder, or: htunet_weights import FILE --as {name}. UNet and PhantomCLIP_HT need no download. To "
-        "try things out: --weights random."
+        f"into that folder, or: htunet_weights import FILE --as {name}. PhantomCLIP_HT needs no download, nor does "
+        "UNet for masks. To try things out: --weights random."
     )
 
 
