@@ -150,7 +150,8 @@ def describe(target: DatasetPaths) -> list[str]:
 def compared_dice(before: Sequence[RunPaths], after: Sequence[RunPaths]) -> tuple[float, float]:
     """The mean Dice of the same test images before and after, 0..1, at the original size, whatever the policies were.
 
-    Who rightly finds nothing in an image has 1 beside a false alarm there; an image of which both do so is left out.
+    An image without a label in which one of both finds nothing counts 1 for it and 0 for the false alarm of the other;
+    an image in which both find nothing is left out.
     """
     found = [{(run.fold, case): float(np.mean(dice)) for run in runs
               for case, dice in dice_of_cases(run.test_folder / "per_case.csv").items()}

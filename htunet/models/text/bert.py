@@ -25,7 +25,7 @@ CONTEXT_LENGTH = 256
 EMBEDDING = 512
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 BEFORE_WORDS = 10
-"""BiomedBERT's signs have lower numbers, and ``PAD`` has 0. Google's ``START`` is 101, cased or not; SciBERT's 102."""
+"""BiomedBERT's special tokens have lower numbers, and ``PAD`` has 0. Google's ``START`` is 101, cased or not; SciBERT's 102."""
 log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,8 @@ class Tokenizer(Protocol):
 class WordPieces:
     """BERT's tokenizer on the words of a ``vocab.txt``, lower case, for a model that knows ``known`` words.
 
-    HtunetError when the file is none, has more words, or its signs have other numbers than BiomedBERT's, as Google's
-    BERT has: words then have others, too, so that each text would be read as another one.
+    HtunetError when the file is none, has more words, or its special tokens have other numbers than BiomedBERT's, as
+    Google's BERT has: words then have others, too, so that each text would be read as another one.
     """
 
     def __init__(self, vocabulary: Path, context_length: int, known: int) -> None:
@@ -51,11 +51,11 @@ class WordPieces:
             raise HtunetError(
                 f"{vocabulary} is not a vocabulary of BERT: it lacks {', '.join(missing)}. Download it again."
             )
-        signs = [words.index(word) for word in (PAD, UNKNOWN, START, END)]
-        if len(words) > known or signs[0] != 0 or max(signs) >= BEFORE_WORDS:
+        special = [words.index(word) for word in (PAD, UNKNOWN, START, END)]
+        if len(words) > known or special[0] != 0 or max(special) >= BEFORE_WORDS:
             raise HtunetError(
                 f"{vocabulary} is the vocabulary of another BERT: it has {len(words)} words, {PAD} with the number "
-                f"{signs[0]} and {START} with {signs[2]}, and the text encoder, BiomedBERT's, was trained with {known} "
+                f"{special[0]} and {START} with {special[2]}, and the text encoder, BiomedBERT's, was trained with {known} "
                 "in another order. "
                 "Take the vocab.txt of its repository: htunet_weights download, or the page of BiomedCLIP."
             )
