@@ -25,7 +25,7 @@ CONTEXT_LENGTH = 256
 EMBEDDING = 512
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 BEFORE_WORDS = 10
-"""BiomedBERT's special tokens have lower numbers, ``PAD`` 0. Google's ``START`` has 101, cased or not; SciBERT's 102."""
+"""BiomedBERT's special tokens have lower numbers, ``PAD`` 0. Google's ``START`` has 101, SciBERT's 102."""
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +56,8 @@ class WordPieces:
             raise HtunetError(
                 f"{vocabulary} is the vocabulary of another BERT: it has {len(words)} words, {PAD} with the number "
                 f"{special[0]} and {START} with {special[2]}, and the text encoder, BiomedBERT's, was trained with "
-                f"{known} in another order. Take the vocab.txt of its repository: htunet_weights download, or the page of BiomedCLIP."
+                f"{known} in another order. Take the vocab.txt of its repository: htunet_weights "
+                "download, or the page of BiomedCLIP."
             )
         if len(words) < known:
             log.warning("%s may be cut off: it has %d of the text encoder's %d words.", vocabulary, len(words), known)
