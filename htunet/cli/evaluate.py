@@ -260,13 +260,14 @@ def _tell_of_shared_images(run: RunPaths) -> None:
     unknown = f": {'; '.join(not_compared)}" * bool(not_compared)
     if shared is None:
         print(f"  Not compared with the training images of {own}: no raw folder, or another split since{unknown}.")
-    elif not_compared:
-        print(f"  Not compared with all images that it was trained on{unknown}.")
-    if shared:
+    elif shared:
         pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
         print(f"  LEAK: among the images that it was trained on: {counted(len(shared), 'test image')}: {pairs}")
-    elif shared is not None:
+    elif not unknown:
         print(f"  It was trained on none of the test images ({own} was compared).")
+    if unknown and shared is not None:
+        others = "" if shared else " With those that were compared no test image is shared."
+        print(f"  Not compared with all images that it was trained on{unknown}.{others}")
 
 
 def _report(runs: list[RunPaths], policy: str, positive: str) -> None:

@@ -70,8 +70,7 @@ def seen_images(run: RunPaths) -> tuple[dict[DatasetPaths, tuple[str, ...]], lis
     before = trainings_before(read_object(run.settings_json, SETTINGS))
     own = {"dataset": run.dataset.name, "fold": run.fold}
     for training, fold in ((own, learnt), *((one, recorded_fold(one)) for one in before)):
-        dataset = DatasetPaths(training["dataset"]) if fold else None
-        if fold is None or dataset is None or not dataset.dataset_json.exists():
+        if fold is None or not (dataset := DatasetPaths(training["dataset"])).dataset_json.exists():
             unknown.append(_name(training))
         else:
             seen.setdefault(dataset, []).extend(fold["train"] + fold["val"])
@@ -91,11 +90,13 @@ def images_seen(
 
     Cases of another data set than the run's have its name behind them. None where no training is known. Beside them
     what could not be compared, in words: trainings as there, cases that a data set no longer has, and the images of the
-    run where the files have changed since.
+    run where its files or its plan have changed since.
     """
     seen, not_compared = seen_images(run)
     if run.dataset in seen and _has_changed(run):
-        not_compared.append(f"the files of {run.dataset.name} as they were then, which have changed since")
+        not_compared.append(
+            f"the images of {run.dataset.name} as they were then (its files or its plan have changed since)"
+        )
     found: dict[str, list[str]] = {}
     for dataset, seen_ids in seen.items():
         name, known = "" if dataset == run.dataset else f" of {dataset.short_name}", {*seen_ids}

@@ -12,7 +12,6 @@ from htunet.data.training_fold import recorded_fold
 from htunet.errors import HtunetError, UsageError, counted, some
 from htunet.files import file_hash
 from htunet.models import checkpoint
-from htunet.models.checkpoint import SIMULATED_LICENCE
 from htunet.models.finetuned import StartingAdapter, training_of, trainings_before
 from htunet.models.network import Network
 from htunet.models.weights.load import WeightsRecord
@@ -74,7 +73,7 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
         "start_from": settings.get("dataset"),
         "start_checkpoint": training_of(settings) | {"configuration": digest(settings), "sha256": file_hash(path)},
         "start_argument": str(path),
-        "start_licence": SIMULATED_LICENCE if "recipe" in settings else about.get("licence"),
+        "start_licence": checkpoint.SIMULATED_LICENCE if "recipe" in settings else about.get("licence"),
     }
 
 
